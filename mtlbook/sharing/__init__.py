@@ -1,0 +1,1 @@
+"""Section 3 of the overview: how tasks share parameters."""

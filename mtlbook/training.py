@@ -1,0 +1,879 @@
+"""Training: one readable loop in which the replicas of all seeds learn at once.
+
+Every seed has its own initialisation, split and minibatch order. The parameters of all seeds'
+replicas are stacked, and one call of `torch.func.vmap` evaluates them together: the losses of
+different seeds share no parameter, so the gradient of their sum holds each seed's own gradient.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtlbook.data.batches import Minibatches
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData, Split
+from mtlbook.devices import resolve
+from mtlbook.errors import BookError
+from mtlbook.progress import progress
+from mtlbook.randomness import generator
+from mtlbook.tasks import Task
+
+Sampling = Literal["mixed", "balanced", "alternating"]
+Optimiser = Callable[[list[tuple[str, Tensor]]], torch.optim.Optimizer]
+
+# Inputs gathered ahead of time: enough to make gathering cheap, too little to matter in memory.
+_AHEAD_BYTES = 32 * 2**20
+
+
+class TrainingDivergedError(BookError):
+    """A loss became NaN or infinite: the message names task, seed and step."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one replica costs, in figures that do not depend on the machine.
+
+    Attributes:
+        parameters: trained numbers.
+        inference: floating-point operations to predict all tasks for one example (matrix products
+            and convolutions, two a multiply-add; PyTorch's own counter).
+        training: floating-point operations of the whole training, for each seed, at the usual
+            three times the forward pass a step.
+        steps: optimiser steps that each seed took before it stopped.
+    """
+
+    parameters: int
+    inference: int
+    training: Float[np.ndarray, " seeds"]
+    steps: Int[np.ndarray, " seeds"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What training left: results and histories as tidy tables, predictions, the replicas.
+
+    Attributes:
+        results: columns seed, task, part (train, validation or test), metric and value; each
+            task's metric and its `loss`.
+        history: columns seed, step, task, part (train or validation) and loss; the training loss
+            is the mean since the last row.
+        predictions: for each task an array `(seeds, test rows, outputs, ...)`.
+        test: the rows that were predicted, `(seeds, test rows)`.
+        cost: parameters and floating-point operations of a replica.
+    """
+
+    tasks: tuple[Task, ...]
+    seeds: tuple[int, ...]
+    results: pd.DataFrame
+    history: pd.DataFrame
+    predictions: dict[str, np.ndarray]
+    test: Int[np.ndarray, "seeds rows"]
+    cost: Cost
+    _replicas: dict[str, list[nn.Module]]
+
+    def score(
+        self, task: str, metric: str | None = None, part: str = "test"
+    ) -> Float[np.ndarray, " seeds"]:
+        """A task's metric (by default its own; or `loss`) on a part of the data, a value a seed."""
+        own = self._task(task)
+        chosen = own.metric.name if metric is None else metric
+        rows = self.results.query("task == @task and metric == @chosen and part == @part")
+        if rows.empty:
+            raise BookError(
+                f"There are no results for the metric {chosen!r} on the part {part!r} of task "
+                f"{task!r}: metrics are {own.metric.name!r} and 'loss', parts are "
+                f"{sorted(self.results.part.unique())}."
+            )
+        return rows["value"].to_numpy()
+
+    def model(self, seed: int, task: str | None = None) -> nn.Module:
+        """The trained model of one seed; the same object at each call.
+
+        With `stopping="each"` every task has stopped at its own best point: name the task.
+        """
+        if seed not in self.seeds:
+            raise BookError(f"Seed {seed} was not trained: the seeds are {list(self.seeds)}.")
+        name = self.tasks[0].name if task is None else self._task(task).name
+        return self._replicas[name][self.seeds.index(seed)]
+
+    def _task(self, name: str) -> Task:
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise BookError(f"There is no task {name!r}: choose among {[t.name for t in self.tasks]}.")
+
+
+def fit(
+    build: Callable[[], nn.Module],
+    data: MultiTaskData | Callable[[int], MultiTaskData],
+    *,
+    seeds: Iterable[int],
+    tasks: Sequence[str] | None = None,
+    split: Holdout | None = None,
+    steps: int = 1000,
+    batch_size: int | None = 32,
+    sampling: Sampling = "mixed",
+    learning_rate: float = 1e-3,
+    optimiser: Optimiser | None = None,
+    weighting: Callable[[Tensor], Tensor] | None = None,
+    balancer: Callable[[Tensor], Tensor] | None = None,
+    regulariser: Callable[[nn.Module], Tensor] | None = None,
+    proximal: Callable[[nn.Module, float], dict[str, Tensor]] | None = None,
+    initialise: Callable[[nn.Module, int], None] | None = None,
+    stopping: str | None = "joint",
+    patience: int | None = None,
+    every: int | None = None,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype = torch.float64,
+    vectorise: bool = True,
+    checkpoint: str | Path | None = None,
+    label: str = "training",
+) -> Fit:
+    """Train a replica of a model for each seed, all at once, and test each.
+
+    Arguments:
+        build: makes a model; called once a seed under that seed's own random numbers. The model
+            maps inputs to a dictionary from task names to predictions.
+        data: one data set whose rows each seed splits anew, or a function from a seed to its data.
+        seeds: one replica each.
+        tasks: the tasks to train and test, by default all; the split is that of the whole data, so
+            that training for one task and for several see the same rows.
+        split: how rows are divided; by default 60, 20 and 20 %.
+        steps: optimiser steps at most.
+        batch_size: rows a minibatch (of each task, where tasks are sampled apart); None for all.
+        sampling: `mixed` draws rows from all tasks' together and averages each task's loss over
+            its labelled rows in the batch; `balanced` draws a minibatch for each task and takes one
+            joint step; `alternating` takes a step on one task at a time, each with an optimiser
+            of its own.
+        learning_rate: of Adam, the default optimiser.
+        optimiser: makes an optimiser from named parameters, each stacked over the seeds (seeds
+            first): `partial(torch.optim.SGD, lr=0.1)`.
+        weighting: maps the vector of task losses to the loss that is minimised, by default their
+            sum; a module's own parameters are trained too, for each seed its own.
+        balancer: maps the Gramian of the tasks' gradients (by the shared parameters) to the weights
+            of these gradients; each head follows its own task's gradient. Instead of a weighting.
+        regulariser: a penalty computed from the model, added to the loss.
+        proximal: a map from the model and a step size to new values of some of its parameters,
+            applied after each step with the learning rate (a proximal gradient method).
+        initialise: changes a fresh model in place, given its seed (to start from trained weights).
+        stopping: which weights are kept: those with the least validation loss, jointly weighted
+            (`joint`), of one task (its name), or for each task its own (`each`); None for the last.
+        patience: evaluations without improvement after which a seed stops; None to take all steps.
+        every: steps between two evaluations, by default a fiftieth of all.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; the random numbers are the same on each.
+        dtype: float64 by default, which gives the same digits on every machine.
+        vectorise: False trains one seed after another, for models that `vmap` cannot take.
+        checkpoint: a folder from which an interrupted training goes on; emptied when it is done.
+        label: what the progress bar says.
+
+    Raises:
+        BookError: for data, tasks or a model that do not fit one another; the message says which.
+        TrainingDivergedError: for a loss that becomes NaN or infinite.
+
+    Example:
+        >>> from mtlbook.sharing.hard import HardSharing
+        >>> tasks = [Task.regression("sum"), Task.regression("product")]
+        >>> x = torch.linspace(-1, 1, 100).view(50, 2)
+        >>> targets = {"sum": x.sum(1), "product": x.prod(1)}
+        >>> data = MultiTaskData.multi_label(tasks, x, targets)
+        >>> def build():
+        ...     return HardSharing([nn.Linear(2, 8), nn.Tanh()], tasks, width=8)
+        >>> trained = fit(build, data, seeds=range(4), steps=10)
+        >>> trained.score("sum").shape
+        (4,)
+    """
+    seeds = tuple(seeds)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise BookError(f"The seeds must be distinct, at least one: {list(seeds)} are not.")
+    if balancer is not None and (weighting is not None or sampling == "alternating"):
+        raise BookError("A balancer combines gradients: give no weighting, and sample jointly.")
+    run = _Run(
+        build=build,
+        data=data,
+        tasks=tasks,
+        split=split or Holdout(),
+        steps=steps,
+        batch_size=batch_size,
+        sampling=sampling,
+        optimiser=optimiser or partial(torch.optim.Adam, lr=learning_rate, fused=True),
+        weighting=weighting,
+        balancer=balancer,
+        regulariser=regulariser,
+        proximal=proximal,
+        initialise=initialise,
+        stopping=stopping,
+        patience=patience,
+        every=every or max(1, steps // 50),
+        device=resolve(device),
+        dtype=dtype,
+        vectorise=vectorise,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+    )
+    parts = []
+    with progress(steps * len(seeds), label) as bar:
+        waiting = [seeds] if vectorise else [(seed,) for seed in seeds]
+        while waiting:
+            group = waiting.pop(0)
+            try:
+                parts.append(_Group(run, group).train(bar.update))
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if len(group) == 1:
+                    raise BookError(
+                        "Training does not fit into memory even for a single seed: use smaller "
+                        "batches or a smaller model."
+                    ) from error
+                half = len(group) // 2
+                waiting[:0] = [group[:half], group[half:]]
+    for group in parts:
+        group.forget_checkpoint()
+    return _join(parts)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # PyTorch's CPU allocator raises a plain RuntimeError.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        "can't allocate memory" in str(error)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """The arguments of `fit`, checked one by one."""
+
+    build: Callable[[], nn.Module]
+    data: MultiTaskData | Callable[[int], MultiTaskData]
+    tasks: Sequence[str] | None
+    split: Holdout
+    steps: int
+    batch_size: int | None
+    sampling: Sampling
+    optimiser: Optimiser
+    weighting: Callable[[Tensor], Tensor] | None
+    balancer: Callable[[Tensor], Tensor] | None
+    regulariser: Callable[[nn.Module], Tensor] | None
+    proximal: Callable[[nn.Module, float], dict[str, Tensor]] | None
+    initialise: Callable[[nn.Module, int], None] | None
+    stopping: str | None
+    patience: int | None
+    every: int
+    device: torch.device
+    dtype: torch.dtype
+    vectorise: bool
+    checkpoint: Path | None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "every"):
+            if getattr(self, name) < 1:
+                raise BookError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise BookError(f"batch_size must be at least 1, or None, not {self.batch_size}.")
+        if self.sampling not in ("mixed", "balanced", "alternating"):
+            raise BookError(
+                f"There is no sampling {self.sampling!r}: choose mixed, balanced or alternating."
+            )
+
+    def chosen(self, data: MultiTaskData) -> tuple[Task, ...]:
+        """The tasks to train, in the data's order."""
+        known = [task.name for task in data.tasks]
+        wanted = known if self.tasks is None else list(self.tasks)
+        if not wanted or set(wanted) - set(known):
+            raise BookError(f"There are no tasks {wanted}: choose among {known}.")
+        if self.stopping not in (None, "joint", "each", *wanted):
+            raise BookError(
+                f"There is no stopping {self.stopping!r}: choose joint, each, None or one of "
+                f"{wanted}."
+            )
+        return tuple(task for task in data.tasks if task.name in wanted)
+
+
+class _Replica(nn.Module):
+    """A model together with its weighting; `forward` lets `functional_call` reach both."""
+
+    def __init__(self, model: nn.Module, weighting: Callable[[Tensor], Tensor] | None) -> None:
+        super().__init__()
+        self.model = model
+        self.weighting = deepcopy(weighting) if isinstance(weighting, nn.Module) else weighting
+
+    def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(self, *arguments)
+
+
+class _Pool:
+    """The data of a group of seeds on the device, and each seed's rows of the three parts."""
+
+    def __init__(self, run: _Run, seeds: Sequence[int]) -> None:
+        if isinstance(run.data, MultiTaskData):
+            sets = [run.data]
+        else:
+            sets = [run.data(seed) for seed in seeds]
+            if len({len(own.inputs) for own in sets}) > 1:
+                raise BookError("The seeds' data sets differ in size: make them equally large.")
+        self.tasks = run.chosen(sets[0])
+        own = sets * len(seeds) if len(sets) == 1 else sets
+        splits = [run.split.draw(data, seed) for data, seed in zip(own, seeds, strict=True)]
+        # Several data sets lie one after another: a seed's rows begin at its offset.
+        step = len(sets[0].inputs) if len(sets) > 1 else 0
+        self.rows: dict[str, Tensor] = {}
+        self.labelled: dict[str, dict[str, Tensor]] = {}
+        for part in ("train", "validation", "test"):
+            rows = [self._useful(split, part) for split in splits]
+            if len({len(each) for each in rows}) > 1:
+                raise BookError(
+                    f"The seeds' {part} parts differ in size, and seeds train together only with "
+                    "equal ones: ask the split for counts that every seed can have."
+                )
+            self.rows[part] = torch.stack([each + n * step for n, each in enumerate(rows)])
+            self.labelled[part] = {
+                task.name: torch.stack(
+                    [s.labelled[task.name][each] for s, each in zip(splits, rows, strict=True)]
+                )
+                for task in self.tasks
+            }
+        self.test = torch.stack([split.test for split in splits]).numpy()
+
+        def load(values: Iterable[Tensor]) -> Tensor:
+            whole = torch.cat(list(values))
+            return whole.to(run.device, run.dtype if whole.is_floating_point() else whole.dtype)
+
+        self.inputs = load(data.inputs for data in sets)
+        self.targets = {
+            task.name: load(data.targets[task.name] for data in sets) for task in self.tasks
+        }
+
+    def _useful(self, split: Split, part: str) -> Int[Tensor, " rows"]:
+        rows = getattr(split, part)
+        if part != "train":
+            return rows
+        # Training rows that carry a label of none of the trained tasks teach nothing.
+        return rows[torch.stack([split.labelled[task.name][rows] for task in self.tasks]).any(0)]
+
+    def take(
+        self, part: str, positions: Int[Tensor, "*steps seeds batch"]
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """The inputs, the targets, and marks of labels (of the tasks that lack some) of a part.
+
+        `positions` count within the part; the results keep its axes in front.
+        """
+        seeds = torch.arange(positions.shape[-2]).unsqueeze(1)
+        index = self.rows[part][seeds, positions].flatten().to(self.inputs.device)
+
+        def gather(values: Tensor) -> Tensor:
+            return values.index_select(0, index).view(*positions.shape, *values.shape[1:])
+
+        marks = {
+            name: known[seeds, positions].to(self.inputs.device, self.inputs.dtype)
+            for name, known in self.labelled[part].items()
+            if not known.all()
+        }
+        return gather(self.inputs), {n: gather(v) for n, v in self.targets.items()}, marks
+
+    def slices(self, part: str) -> Iterable[Int[Tensor, "seeds rows"]]:
+        """The positions of a part, as many at a time as keep the inputs within bounds."""
+        seeds, rows = self.rows[part].shape
+        size = max(1, _AHEAD_BYTES // (seeds * self.bytes_of_row))
+        for start in range(0, rows, size):
+            yield torch.arange(start, min(start + size, rows)).expand(seeds, -1)
+
+    @property
+    def bytes_of_row(self) -> int:
+        return self.inputs[0].numel() * self.inputs.element_size()
+
+
+class _Group:
+    """The seeds that train together: their stacked parameters, optimisers and best weights."""
+
+    def __init__(self, run: _Run, seeds: Sequence[int]) -> None:
+        self.run, self.seeds = run, tuple(seeds)
+        self.pool = _Pool(run, seeds)
+        self.tasks = self.pool.tasks
+        replicas = [self._replica(seed) for seed in seeds]
+        self.size, self.inference = self._try(replicas[0])
+        self.parameters, self.buffers = stack_module_state(replicas)
+        self.replicas = replicas
+        self.trained = [(n, p) for n, p in self.parameters.items() if p.requires_grad]
+        self.streams = self._streams()
+        # Tasks that take turns each have an optimiser of their own.
+        turns = len(self.streams) if run.sampling == "alternating" else 1
+        self.optimisers = [run.optimiser(list(self.trained)) for _ in range(turns)]
+        # Each criterion is a set of tasks whose validation loss decides which weights are kept.
+        self.criteria = self._criteria()
+        shape = (len(self.criteria), len(seeds))
+        self.best = [self._snapshot() for _ in self.criteria]
+        self.best_loss = torch.full(shape, torch.inf, dtype=torch.float64)
+        self.waited = torch.zeros(shape, dtype=torch.long)
+        self.stopped_at = torch.zeros(len(seeds), dtype=torch.long)
+        self.step = 0
+        self.history: list[tuple[int, str, np.ndarray]] = []
+
+    def _replica(self, seed: int) -> _Replica:
+        default = torch.get_default_dtype()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator(seed, "initialisation").initial_seed())
+            try:
+                # Drawn in float64 on the CPU, whatever the training's own precision and device.
+                torch.set_default_dtype(torch.float64)
+                model = self.run.build()
+            finally:
+                torch.set_default_dtype(default)
+        if self.run.initialise is not None:
+            self.run.initialise(model, seed)
+        return _Replica(model, self.run.weighting).to(self.run.device, self.run.dtype)
+
+    def _try(self, replica: _Replica) -> tuple[int, int]:
+        """Parameters and operations of a replica, and its errors on one example in plain words."""
+        example = self.pool.inputs[self.pool.rows["train"][0, :1]]
+        try:
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                predictions = replica.eval().model(example)
+        except RuntimeError as error:
+            raise BookError(
+                f"The model does not take inputs of the shape {tuple(example.shape)} (one "
+                f"example): {error}"
+            ) from error
+        replica.train()
+        if not isinstance(predictions, Mapping):
+            raise BookError(
+                "A model returns a dictionary from task names to predictions, not a "
+                f"{type(predictions).__name__}."
+            )
+        for task in self.tasks:
+            if task.name not in predictions:
+                raise BookError(
+                    f"The model predicts {sorted(predictions)}, and not the task {task.name!r}: "
+                    "give it a head for the task, or choose other tasks."
+                )
+            shape = tuple(predictions[task.name].shape)
+            if shape[:2] != (1, task.outputs):
+                raise BookError(
+                    f"The model predicts task {task.name!r} for one example in the shape {shape}: "
+                    f"it must begin with (1, {task.outputs})."
+                )
+        trained = sum(p.numel() for p in replica.parameters() if p.requires_grad)
+        return trained, counter.get_total_flops()
+
+    def _streams(self) -> list[tuple[tuple[Task, ...], Minibatches]]:
+        """The tasks that each stream of minibatches serves, and the stream."""
+        seeds, rows = self.pool.rows["train"].shape
+        if self.run.sampling == "mixed":
+            positions = list(torch.arange(rows).expand(seeds, -1))
+            whole = Minibatches(positions, self.run.batch_size, self.seeds, "mixed")
+            return [(self.tasks, whole)]
+        streams = []
+        for task in self.tasks:
+            marks = self.pool.labelled["train"][task.name]
+            positions = [torch.nonzero(known)[:, 0] for known in marks]
+            own = Minibatches(positions, self.run.batch_size, self.seeds, task.name)
+            streams.append(((task,), own))
+        return streams
+
+    def _criteria(self) -> list[tuple[Task, ...]]:
+        if self.run.stopping is None or not self.pool.rows["validation"].shape[1]:
+            return []
+        if self.run.stopping == "each":
+            return [(task,) for task in self.tasks]
+        named = tuple(task for task in self.tasks if task.name == self.run.stopping)
+        return [named or self.tasks]
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        state = self.parameters | self.buffers
+        return {name: values.detach().clone() for name, values in state.items()}
+
+    # All replicas at once ---------------------------------------------------------------------
+
+    def _mapped(
+        self, function: Callable[..., Any], state: dict[str, Tensor] | None = None
+    ) -> Callable[..., Any]:
+        """`function(replica, *arguments)` for all seeds: the first axis of all is the seed."""
+
+        def one(state: dict[str, Tensor], *arguments: Any) -> Any:
+            return functional_call(self.replicas[0], state, (function, *arguments))
+
+        def every(*arguments: Any) -> Any:
+            now = (self.parameters | self.buffers) if state is None else state
+            if not self.run.vectorise:
+                first = tree_map(lambda values: values[0], (now, *arguments))
+                return tree_map(lambda values: values.unsqueeze(0), one(*first))
+            try:
+                return vmap(one)(now, *arguments)
+            except RuntimeError as error:
+                if "vmap" not in str(error):
+                    raise
+                raise BookError(
+                    "This model cannot be trained for all seeds at once: pass vectorise=False to "
+                    f"train one seed after another. The reason: {error}"
+                ) from error
+
+        return every
+
+    @staticmethod
+    def _losses(
+        tasks: Sequence[Task],
+        replica: _Replica,
+        inputs: Tensor,
+        targets: dict[str, Tensor],
+        marks: dict[str, Tensor],
+    ) -> tuple[Float[Tensor, " tasks"], Float[Tensor, " tasks"]]:
+        """Each task's loss summed over its labelled rows of one replica, and how many there are."""
+        predictions = replica.model(inputs)
+        sums, counts = [], []
+        for task in tasks:
+            each = task.loss(predictions[task.name], targets[task.name])
+            known = marks.get(task.name)
+            sums.append(each.sum() if known is None else (each * known).sum())
+            counts.append(torch.full_like(each[0], len(each)) if known is None else known.sum())
+        return torch.stack(sums), torch.stack(counts)
+
+    def _objective(
+        self, served: Sequence[tuple[Task, ...]], replica: _Replica, *batches: tuple
+    ) -> tuple[Float[Tensor, " tasks"], Float[Tensor, ""]]:
+        """The losses of one replica's step, and what the step minimises."""
+        means = []
+        for tasks, batch in zip(served, batches, strict=True):
+            sums, counts = self._losses(tasks, replica, *batch)
+            # A minibatch without a label of the task has nothing to say about it.
+            means.append(sums / counts.clamp(min=1))
+        losses = torch.cat(means)
+        taking_turns = len(losses) < len(self.tasks)
+        total = losses.sum() if taking_turns else self._weighted(replica, losses)
+        if self.run.regulariser is not None:
+            total = total + self.run.regulariser(replica.model)
+        return losses, total
+
+    @staticmethod
+    def _weighted(replica: _Replica, losses: Float[Tensor, " tasks"]) -> Float[Tensor, ""]:
+        return losses.sum() if replica.weighting is None else replica.weighting(losses)
+
+    # The loop ---------------------------------------------------------------------------------
+
+    def train(self, advanced: Callable[[int], Any]) -> "_Group":
+        """Train until every seed has stopped; `advanced` is told of the steps as they are taken."""
+        self._resume()
+        advanced(self.step * len(self.seeds))
+        while self.step < self.run.steps and not self._all_stopped():
+            steps = min(self.run.every, self.run.steps - self.step)
+            self._take(steps)
+            self._validate()
+            self._save_checkpoint()
+            advanced(steps * len(self.seeds))
+        advanced((self.run.steps - self.step) * len(self.seeds))
+        self.stopped_at[self.stopped_at == 0] = self.step
+        return self
+
+    def _serving(self, step: int) -> Sequence[int]:
+        """The streams that a step learns from: all of them, or the one whose turn it is."""
+        streams = len(self.streams)
+        return [step % streams] if self.run.sampling == "alternating" else range(streams)
+
+    def _take(self, steps: int) -> None:
+        """Take some optimiser steps and note the mean loss of each task over them."""
+        seeds, tasks = len(self.seeds), len(self.tasks)
+        # Left unset where a task did not take part in a step.
+        losses = torch.full((steps, seeds, tasks), torch.nan, dtype=torch.float64)
+        losses = losses.to(self.run.device)
+        rows_of_step = seeds * sum(stream.size for _, stream in self.streams)
+        at_once = max(1, _AHEAD_BYTES // (rows_of_step * self.pool.bytes_of_row))
+        for start in range(0, steps, at_once):
+            numbers = range(start, min(start + at_once, steps))
+            serving = [self._serving(self.step + number) for number in numbers]
+            ahead = []
+            for index, (_, stream) in enumerate(self.streams):
+                positions = stream.take(sum(index in chosen for chosen in serving))
+                ahead.append(_unbound(self.pool.take("train", positions)))
+            for number, chosen in zip(numbers, serving, strict=True):
+                batches = [next(ahead[index]) for index in chosen]
+                self._step(chosen, batches, losses[number])
+        self._check_finite(losses)
+        self.step += steps
+        self.history.append((self.step, "train", losses.nanmean(0).cpu()))
+
+    def _step(
+        self, chosen: Sequence[int], batches: list[tuple], losses: Float[Tensor, "seeds tasks"]
+    ) -> None:
+        """One optimiser step on the batches of the chosen streams; fills in its losses."""
+        served = [self.streams[index][0] for index in chosen]
+        optimiser = self.optimisers[chosen[0] if len(self.optimisers) > 1 else 0]
+        optimiser.zero_grad()
+        own, total = self._mapped(partial(self._objective, served))(*batches)
+        if self.run.balancer is None:
+            total.sum().backward()
+        else:
+            self._balance(own, total)
+        optimiser.step()
+        if self.run.proximal is not None:
+            self._pull(optimiser.param_groups[0]["lr"])
+        columns = [self.tasks.index(task) for tasks in served for task in tasks]
+        losses[:, columns] = own.detach().to(losses.dtype)
+
+    def _balance(
+        self, losses: Float[Tensor, "seeds tasks"], total: Float[Tensor, " seeds"]
+    ) -> None:
+        """Gradients by the balancer's weights for what tasks share, by their own for heads."""
+        leaves = [parameter for _, parameter in self.trained]
+
+        def gradients(of: Tensor) -> tuple[Tensor | None, ...]:
+            return torch.autograd.grad(of.sum(), leaves, retain_graph=True, allow_unused=True)
+
+        by_task = list(zip(*(gradients(loss) for loss in losses.unbind(1)), strict=True))
+        shared = [number for number, own in enumerate(by_task) if None not in own]
+        zero = torch.zeros_like
+        jacobian = torch.cat(
+            [torch.stack([g.flatten(1) for g in by_task[n]], dim=1) for n in shared], dim=2
+        )
+        gramians = jacobian @ jacobian.mT
+        weights = torch.stack([self.run.balancer(gramian) for gramian in gramians])
+        penalty = gradients(total - losses.sum(1)) if self.run.regulariser else [None] * len(leaves)
+        for number, (leaf, own, extra) in enumerate(zip(leaves, by_task, penalty, strict=True)):
+            parts = [zero(leaf) if g is None else g for g in own]
+            stacked = torch.stack(parts, dim=1)
+            if number in shared:
+                leaf.grad = torch.einsum("sk,sk...->s...", weights, stacked)
+            else:
+                leaf.grad = stacked.sum(1)
+            if extra is not None:
+                leaf.grad += extra
+
+    @torch.no_grad()
+    def _pull(self, step_size: float) -> None:
+        """The proximal map of each replica's model, in place."""
+        changed = self._mapped(lambda replica: self.run.proximal(replica.model, step_size))()
+        for name, values in changed.items():
+            self.parameters[f"model.{name}"].copy_(values)
+
+    def _check_finite(self, losses: Float[Tensor, "steps seeds tasks"]) -> None:
+        trained = torch.zeros(len(losses), 1, len(self.tasks), dtype=torch.bool)
+        for number, row in enumerate(trained[:, 0]):
+            for index in self._serving(self.step + number):
+                for task in self.streams[index][0]:
+                    row[self.tasks.index(task)] = True
+        training = (self.stopped_at == 0).view(1, -1, 1)
+        wrong = torch.nonzero(~torch.isfinite(losses.cpu()) & trained & training)
+        if len(wrong):
+            step, seed, task = wrong[0].tolist()
+            raise TrainingDivergedError(
+                f"The loss of task {self.tasks[task].name!r} became "
+                f"{float(losses[step, seed, task])} for seed {self.seeds[seed]} at step "
+                f"{self.step + step + 1}: lower the learning rate, or look for extreme values in "
+                "the task's inputs and targets."
+            )
+
+    # Validation and early stopping ------------------------------------------------------------
+
+    def _all_stopped(self) -> bool:
+        return bool((self.stopped_at > 0).all())
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        """Keep each seed's best weights by its validation loss; stop seeds that wait too long."""
+        if not self.pool.rows["validation"].shape[1]:
+            return
+        self.replicas[0].eval()
+        sums = counts = torch.zeros(())
+        losses_of = self._mapped(partial(self._losses, self.tasks))
+        for positions in self.pool.slices("validation"):
+            more = losses_of(*self.pool.take("validation", positions))
+            sums, counts = sums + more[0], counts + more[1]
+        self.replicas[0].train()
+        losses = sums / counts
+        self.history.append((self.step, "validation", losses.double().cpu()))
+        training = self.stopped_at == 0
+        for number, tasks in enumerate(self.criteria):
+            if len(tasks) == 1:
+                value = losses[:, self.tasks.index(tasks[0])]
+            else:
+                value = self._mapped(self._weighted)(losses)
+            value = value.double().cpu()
+            better = (value < self.best_loss[number]) & training
+            self.best_loss[number] = torch.where(better, value, self.best_loss[number])
+            self.waited[number] = torch.where(better, 0, self.waited[number] + 1)
+            where = better.to(self.run.device)
+            state = self.parameters | self.buffers
+            for name, kept in self.best[number].items():
+                kept[where] = state[name][where]
+        if self.run.patience is not None and self.criteria:
+            exhausted = (self.waited >= self.run.patience).all(0) & training
+            self.stopped_at[exhausted] = self.step
+
+    # Checkpoints ------------------------------------------------------------------------------
+
+    @cached_property
+    def _checkpoint(self) -> Path | None:
+        if self.run.checkpoint is None:
+            return None
+        return self.run.checkpoint / f"seeds_{self.seeds[0]}_to_{self.seeds[-1]}.pt"
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """A hash of all that decides the numbers: settings, data, splits and initial weights."""
+        run = self.run
+        settings = (
+            self.seeds, self.tasks, run.steps, run.batch_size, run.sampling, run.stopping,
+            run.patience, run.every, run.dtype, [o.defaults for o in self.optimisers],
+        )  # fmt: skip
+        digest = hashlib.sha256(repr(settings).encode())
+        state = {**self.parameters, **self.buffers, **self.pool.rows, **self.pool.targets}
+        for values in (*state.values(), self.pool.inputs):
+            # Bytes, not numbers: NumPy has no bfloat16.
+            digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def _save_checkpoint(self) -> None:
+        if self._checkpoint is None:
+            return
+        self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._checkpoint.with_suffix(".unfinished")
+        state = {
+            "fingerprint": self._fingerprint,
+            "step": self.step,
+            "state": {name: v.detach() for name, v in (self.parameters | self.buffers).items()},
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "best": self.best,
+            "progress": [self.best_loss, self.waited, self.stopped_at],
+            "history": self.history,
+        }
+        torch.save(state, unfinished)
+        unfinished.replace(self._checkpoint)
+
+    def _resume(self) -> None:
+        if self._checkpoint is None:
+            return
+        fingerprint = self._fingerprint
+        if not self._checkpoint.exists():
+            return
+        saved = torch.load(self._checkpoint, map_location=self.run.device, weights_only=True)
+        if saved["fingerprint"] != fingerprint:
+            raise BookError(
+                f"The checkpoint {self._checkpoint} belongs to a training with other settings, "
+                "data or seeds: remove it, or name another folder."
+            )
+        with torch.no_grad():
+            for name, values in (self.parameters | self.buffers).items():
+                values.copy_(saved["state"][name])
+        for optimiser, state in zip(self.optimisers, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
+        self.best, self.history = saved["best"], saved["history"]
+        self.best_loss, self.waited, self.stopped_at = (v.cpu() for v in saved["progress"])
+        for index, (_, stream) in enumerate(self.streams):
+            taken = (index in self._serving(number) for number in range(saved["step"]))
+            stream.take(sum(taken))
+        self.step = saved["step"]
+
+    def forget_checkpoint(self) -> None:
+        """Remove the checkpoint of a training that is done."""
+        if self._checkpoint is not None:
+            self._checkpoint.unlink(missing_ok=True)
+
+    # Results ----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def finish(self) -> Fit:
+        """Test the kept weights and tabulate everything."""
+        kept = self.best if self.criteria else [self._snapshot()]
+        every_task_alone = self.run.stopping == "each" and len(kept) > 1
+        rows: list[dict[str, Any]] = []
+        predictions: dict[str, np.ndarray] = {}
+        replicas: dict[str, list[nn.Module]] = {}
+        for number, state in enumerate(kept):
+            tasks = self.criteria[number] if every_task_alone else self.tasks
+            models = self._unstacked(state)
+            replicas |= {task.name: models for task in tasks}
+            for part in ("train", "validation", "test"):
+                predicted = self._predict(part, state)
+                rows += [
+                    row for task in tasks for row in self._scores(task, part, predicted[task.name])
+                ]
+                if part == "test":
+                    as_double = {task.name: predicted[task.name].double() for task in tasks}
+                    predictions |= {name: v.cpu().numpy() for name, v in as_double.items()}
+        history = [
+            {"seed": seed, "step": step, "task": task.name, "part": part, "loss": float(loss)}
+            for step, part, losses in self.history
+            for seed, of_seed in zip(self.seeds, losses, strict=True)
+            for task, loss in zip(self.tasks, of_seed, strict=True)
+        ]
+        steps = self.stopped_at.numpy()
+        turns = len(self.optimisers)
+        rows_of_step = sum(stream.size for _, stream in self.streams) / turns
+        cost = Cost(self.size, self.inference, 3.0 * self.inference * rows_of_step * steps, steps)
+        return Fit(
+            self.tasks,
+            self.seeds,
+            pd.DataFrame(rows),
+            pd.DataFrame(history),
+            predictions,
+            self.pool.test,
+            cost,
+            replicas,
+        )
+
+    def _predict(self, part: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        self.replicas[0].eval()
+        predict = self._mapped(lambda replica, inputs: dict(replica.model(inputs)), state)
+        slices = [
+            predict(self.pool.take(part, positions)[0]) for positions in self.pool.slices(part)
+        ]
+        names = [task.name for task in self.tasks] if slices else []
+        return {name: torch.cat([piece[name] for piece in slices], dim=1) for name in names}
+
+    def _scores(self, task: Task, part: str, predicted: Tensor) -> Iterable[dict[str, Any]]:
+        targets = self.pool.targets[task.name][self.pool.rows[part].to(self.run.device)]
+        for seed, own, target, known in zip(
+            self.seeds, predicted, targets, self.pool.labelled[part][task.name], strict=True
+        ):
+            known = known.to(self.run.device)
+            about = {"seed": seed, "task": task.name, "part": part}
+            loss = float(task.loss(own[known], target[known]).mean())
+            yield about | {
+                "metric": task.metric.name,
+                "value": task.score(own[known], target[known]),
+            }
+            yield about | {"metric": "loss", "value": loss}
+
+    def _unstacked(self, state: dict[str, Tensor]) -> list[nn.Module]:
+        models = []
+        for number in range(len(self.seeds)):
+            replica = deepcopy(self.replicas[number])
+            replica.load_state_dict({name: values[number] for name, values in state.items()})
+            models.append(replica.model.eval())
+        return models
+
+
+def _unbound(batches: Any) -> Iterator[Any]:
+    """The batches of one step after another, from tensors whose first axis is the step."""
+    leaves, shape = tree_flatten(batches)
+    for step in zip(*leaves, strict=True):
+        yield tree_unflatten(list(step), shape)
+
+
+def _join(groups: Sequence[_Group]) -> Fit:
+    """The results of groups of seeds as one."""
+    fits = [group.finish() for group in groups]
+    first = fits[0]
+    return Fit(
+        first.tasks,
+        tuple(seed for each in fits for seed in each.seeds),
+        pd.concat([each.results for each in fits], ignore_index=True),
+        pd.concat([each.history for each in fits], ignore_index=True),
+        {n: np.concatenate([each.predictions[n] for each in fits]) for n in first.predictions},
+        np.concatenate([each.test for each in fits]),
+        Cost(
+            first.cost.parameters,
+            first.cost.inference,
+            np.concatenate([each.cost.training for each in fits]),
+            np.concatenate([each.cost.steps for each in fits]),
+        ),
+        {n: [m for each in fits for m in each._replicas[n]] for n in first._replicas},
+    )
