@@ -417,7 +417,7 @@ class _Group:
         self.waited = torch.zeros(shape, dtype=torch.long)
         self.stopped_at = torch.zeros(len(seeds), dtype=torch.long)
         self.step = 0
-        self.history: list[tuple[int, str, np.ndarray]] = []
+        self.history: list[tuple[int, str, Tensor]] = []
 
     def _replica(self, seed: int) -> _Replica:
         default = torch.get_default_dtype()

@@ -1,0 +1,61 @@
+"""Tuning on validation data: the same number of trials for a method and for its baselines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from mtlbook.errors import BookError
+from mtlbook.training import Fit
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """The trials that won on validation data, seed by seed.
+
+    Attributes:
+        fits: every trial by its name.
+        choices: a row a seed, a column a task: the name of the trial that was chosen for it.
+    """
+
+    fits: Mapping[str, Fit]
+    choices: pd.DataFrame
+
+    def score(
+        self, task: str, metric: str | None = None, part: str = "test"
+    ) -> Float[np.ndarray, " seeds"]:
+        """A task's metric on a part of the data under each seed's chosen trial."""
+        values = {name: fit.score(task, metric, part) for name, fit in self.fits.items()}
+        chosen = self.choices[task]
+        return np.array([values[name][row] for row, name in enumerate(chosen)])
+
+
+def select(fits: Mapping[str, Fit], each_task: bool = False) -> Selected:
+    """Choose for each seed the trial with the least validation loss; test data has no say.
+
+    Arguments:
+        fits: the trials by name: the same tasks, seeds and splits under different settings.
+        each_task: choose for each task on its own (separate networks need not agree), or one trial
+            for all tasks, by the mean over tasks of the loss relative to the best trial's.
+
+    Raises:
+        BookError: for trials that differ in tasks or seeds, or that have no validation part.
+    """
+    first = next(iter(fits.values()))
+    tasks = [task.name for task in first.tasks]
+    for name, fit in fits.items():
+        if fit.seeds != first.seeds or fit.tasks != first.tasks:
+            raise BookError(
+                f"The trial {name!r} differs in tasks or seeds: compare like with like."
+            )
+    names = list(fits)
+    losses = np.stack(
+        [[fits[name].score(task, "loss", "validation") for task in tasks] for name in names]
+    )  # (trials, tasks, seeds)
+    if not each_task:
+        # Relative to the best trial, so that a task with a large loss does not decide alone.
+        losses = (losses / losses.min(0)).mean(1, keepdims=True).repeat(len(tasks), axis=1)
+    winners = np.asarray(names, dtype=object)[losses.argmin(0)]
+    return Selected(fits, pd.DataFrame(winners.T, index=list(first.seeds), columns=tasks))

@@ -1,0 +1,278 @@
+"""Effects, intervals and verdicts: how the book decides whether a claim holds.
+
+Everything is paired over seeds: one seed gives a method and its baseline the same data and the
+same split, so that their difference is what the method changes. No estimate is reported without
+its interval, as Agarwal, Schwarzer, Castro, Courville and Bellemare ask for (*Deep reinforcement
+learning at the edge of the statistical precipice*, NeurIPS 2021).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+from mtlbook.errors import BookError
+
+Verdict = Literal["supported", "contradicted", "negligible", "inconclusive"]
+
+CONFIDENCE = 0.95
+BOOTSTRAP_RESAMPLES = 9_999
+SIGN_FLIPS = 65_536  # 2^16: every sign pattern of up to 16 seeds
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A paired effect over seeds; positive is in the claimed direction.
+
+    `low` and `high` are the ends of the 95 % interval and `p` is the two-sided p-value of no
+    effect; `estimate`, `low` and `high` have the unit of the differences.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class NegativeTransfer:
+    """How often, and by how much, a method loses against single-task training.
+
+    `share` is the fraction of the seed × task pairs in which the method is worse; `loss` is the
+    mean loss in those pairs, in percent of the single-task metric (0 where no pair loses).
+    """
+
+    share: float
+    loss: float
+
+
+def paired_effect(
+    method: Float[np.ndarray, "seeds"],
+    baseline: Float[np.ndarray, "seeds"],
+    *,
+    higher_is_better: bool,
+    relative: bool = False,
+) -> Effect:
+    """The effect of a method against its baseline, paired by seed; positive = method better.
+
+    With s = 1 if higher is better and −1 otherwise, the difference of seed i is
+    dᵢ = s (mᵢ − bᵢ), in the unit of the metric, or with `relative` dᵢ = 100 s (mᵢ − bᵢ) / |bᵢ|,
+    in percent of the baseline *of that seed*; the effect is the mean of dᵢ.
+
+    Example:
+        >>> error, baseline = np.array([0.9, 1.8, 2.7]), np.array([1.0, 2.0, 3.0])
+        >>> effect = paired_effect(error, baseline, higher_is_better=False, relative=True)
+        >>> round(effect.estimate, 6), effect.p, effect.seeds
+        (10.0, 0.25, 3)
+    """
+    improve = _improvement if not relative else _relative_improvement
+    return effect(improve(method, baseline, np.asarray(higher_is_better)))
+
+
+def effect(differences: Float[np.ndarray, "seeds"]) -> Effect:
+    """The mean of paired differences with its BCa interval and its sign-flip p-value.
+
+    The p-value is two-sided: under no effect every dᵢ is as likely as −dᵢ. All 2ⁿ sign patterns
+    are enumerated up to 16 seeds; beyond, 65,536 are drawn by a fixed generator and the observed
+    one is counted among them, so that p is never 0.
+
+    Raises:
+        BookError: for fewer than two seeds, or a value that is not finite.
+
+    Example:
+        >>> effect(np.array([1.0, 2.0, 3.0, 4.0])).p  # 2 of the 16 sign patterns
+        0.125
+    """
+    differences = _checked(differences)
+    low, high = interval(differences)
+    test = stats.permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=SIGN_FLIPS,
+        rng=np.random.default_rng(0),
+    )
+    return Effect(float(differences.mean()), low, high, float(test.pvalue), len(differences))
+
+
+def interval(
+    values: Float[np.ndarray, "seeds"], statistic: Callable[..., Any] = np.mean
+) -> tuple[float, float]:
+    """The 95 % bias-corrected and accelerated bootstrap interval of a statistic over seeds.
+
+    Efron, *Better bootstrap confidence intervals*, JASA 1987; 9,999 resamples by a fixed
+    generator. `statistic` takes an `axis`. Where every seed gives the same value the interval is
+    that value. Where BCa is undefined (no seed left out alone moves a median, say) the interval is
+    the percentile one.
+
+    Example:
+        >>> low, high = interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+        >>> 1.0 < low < 3.0 < high < 5.0
+        True
+    """
+    values = _checked(values)
+    if np.ptp(values) <= 1e-12 * np.abs(values).max():
+        constant = float(values[0])
+        return constant, constant
+    without_one = [statistic(np.delete(values, i), axis=-1) for i in range(len(values))]
+    result = stats.bootstrap(
+        (values,),
+        statistic,
+        confidence_level=CONFIDENCE,
+        n_resamples=BOOTSTRAP_RESAMPLES,
+        method="BCa" if np.ptp(without_one) > 0 else "percentile",
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def verdict(effect: Effect, smallest: float) -> Verdict:
+    """What an effect says about a claim whose smallest effect that matters is δ > 0.
+
+    *supported*: interval above 0 and estimate ≥ δ; *contradicted*: interval below 0 and
+    estimate ≤ −δ; *negligible*: interval inside (−δ, δ); *inconclusive*: anything else.
+
+    Example:
+        >>> verdict(Effect(estimate=3.0, low=1.0, high=5.0, p=0.01, seeds=16), smallest=2.0)
+        'supported'
+        >>> verdict(Effect(estimate=0.5, low=0.1, high=0.9, p=0.01, seeds=16), smallest=2.0)
+        'negligible'
+    """
+    if not smallest > 0:
+        raise BookError(f"the smallest effect that matters must be above 0, not {smallest}")
+    if effect.low > 0 and effect.estimate >= smallest:
+        return "supported"
+    if effect.high < 0 and effect.estimate <= -smallest:
+        return "contradicted"
+    if -smallest < effect.low and effect.high < smallest:
+        return "negligible"
+    return "inconclusive"
+
+
+def holm(p_values: Float[np.ndarray, "claims"]) -> Float[np.ndarray, "claims"]:
+    """P-values corrected for the number of claims (Holm, Scand. J. Statist. 1979).
+
+    With p₍₁₎ ≤ … ≤ p₍ₙ₎, the corrected p₍ᵢ₎ is maxⱼ≤ᵢ min(1, (n − j + 1) p₍ⱼ₎): rejecting where it
+    is at most α keeps the probability of any false rejection at most α.
+
+    Example:
+        >>> holm(np.array([0.01, 0.04, 0.03]))
+        array([0.03, 0.06, 0.06])
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    corrected = np.empty_like(p_values)
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(factors * p_values[order]))
+    return corrected
+
+
+def delta_m(
+    method: Float[np.ndarray, "*seeds tasks"],
+    baseline: Float[np.ndarray, "*seeds tasks"],
+    higher_is_better: Sequence[bool],
+) -> Float[np.ndarray, "*seeds"]:
+    """Δm, the relative improvement over single-task training, averaged over tasks; percent.
+
+    Δm = (100 / T) Σₜ (−1)^lₜ (Mₘₜ − M_bₜ) / |M_bₜ| with lₜ = 1 where lower is better (Maninis,
+    Radosavovic, Kokkinos, *Attentive single-tasking of multiple tasks*, CVPR 2019, equation 4;
+    the modulus is ours, for metrics that can be negative). Positive is an improvement: some
+    later papers report the drop, −Δm. The average is over tasks, one metric each.
+
+    Example:
+        >>> accuracy_and_error = np.array([0.55, 1.8])
+        >>> float(delta_m(accuracy_and_error, np.array([0.5, 2.0]), [True, False]).round(6))
+        10.0
+    """
+    return np.asarray(
+        _relative_improvement(method, baseline, np.asarray(higher_is_better)).mean(axis=-1)
+    )
+
+
+def negative_transfer_index(
+    method: Float[np.ndarray, "seeds tasks"],
+    baseline: Float[np.ndarray, "seeds tasks"],
+    higher_is_better: Sequence[bool],
+) -> NegativeTransfer:
+    """How much of what a method does to the tasks is harm, against *tuned* single-task training.
+
+    A seed × task pair suffers negative transfer where its relative improvement (a term of
+    :func:`delta_m`) is below 0. The index is the share of such pairs together with their mean
+    relative loss: an average over tasks hides both behind the tasks that win.
+
+    Example:
+        >>> method, alone = np.array([[1.1, 0.8], [1.2, 0.6]]), np.ones((2, 2))
+        >>> negative_transfer_index(method, alone, [True, True])
+        NegativeTransfer(share=0.5, loss=30.0)
+    """
+    improvement = _relative_improvement(method, baseline, np.asarray(higher_is_better))
+    losses = -improvement[improvement < 0]
+    return NegativeTransfer(
+        share=losses.size / improvement.size, loss=float(losses.mean()) if losses.size else 0.0
+    )
+
+
+def interquartile_mean(values: Float[np.ndarray, "*shape"]) -> float:
+    """The mean of the middle half of the values (Agarwal et al. 2021).
+
+    A quarter of the values, rounded down, is dropped on either side: less sensitive to one bad
+    seed than the mean, and with a narrower interval than the median.
+
+    Example:
+        >>> interquartile_mean(np.array([-100.0, 1.0, 2.0, 300.0]))
+        1.5
+    """
+    return float(stats.trim_mean(values.ravel(), 0.25))
+
+
+def probability_of_improvement(
+    method: Float[np.ndarray, "seeds"],
+    baseline: Float[np.ndarray, "other_seeds"],
+    higher_is_better: bool,
+) -> float:
+    """The probability that a run of the method beats a run of the baseline (Agarwal et al. 2021).
+
+    P(m > b) + ½ P(m = b) over all pairs of runs, the Mann–Whitney statistic; unlike
+    :func:`paired_effect` it doesn't pair seeds. For one task: average over tasks outside.
+
+    Example:
+        >>> probability_of_improvement(np.array([2.0, 3.0]), np.array([1.0, 2.0]), True)
+        0.875
+    """
+    difference = _improvement(method[:, None], baseline[None, :], np.asarray(higher_is_better))
+    return float(((difference > 0) + 0.5 * (difference == 0)).mean())
+
+
+def _improvement(
+    method: Float[np.ndarray, "*shape"],
+    baseline: Float[np.ndarray, "*other"],
+    higher_is_better: Bool[np.ndarray, "..."],
+) -> Float[np.ndarray, "..."]:
+    return np.where(higher_is_better, 1.0, -1.0) * (method - baseline)
+
+
+def _relative_improvement(
+    method: Float[np.ndarray, "*shape"],
+    baseline: Float[np.ndarray, "*shape"],
+    higher_is_better: Bool[np.ndarray, "..."],
+) -> Float[np.ndarray, "*shape"]:
+    if (baseline == 0).any():
+        raise BookError(
+            "a relative effect needs a baseline that is nowhere 0; "
+            "compare in the metric's own unit (relative = false) instead"
+        )
+    return 100 * _improvement(method, baseline, higher_is_better) / np.abs(baseline)
+
+
+def _checked(values: Float[np.ndarray, "seeds"]) -> Float[np.ndarray, "seeds"]:
+    if len(values) < 2:
+        raise BookError(f"an interval needs at least 2 seeds, not {len(values)}: ask for more")
+    if not np.isfinite(values).all():
+        where = np.flatnonzero(~np.isfinite(values)).tolist()
+        raise BookError(f"values must be finite; those at the positions {where} are not")
+    return values

@@ -1,0 +1,1 @@
+"""How the losses of several tasks are combined into one."""
