@@ -6,8 +6,7 @@ different seeds share no parameter, so the gradient of their sum holds each seed
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,23 +17,19 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mtlbook.data.batches import Minibatches
-from mtlbook.data.multi_task_data import Holdout, MultiTaskData, Split
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
+from mtlbook.data.pool import Pool
 from mtlbook.devices import resolve
 from mtlbook.errors import BookError
 from mtlbook.progress import progress
-from mtlbook.randomness import generator
+from mtlbook.replicas import Replica, Replicas, State
 from mtlbook.tasks import Task
 
 Sampling = Literal["mixed", "balanced", "alternating"]
 Optimiser = Callable[[list[tuple[str, Tensor]]], torch.optim.Optimizer]
-
-# Inputs gathered ahead of time: enough to make gathering cheap, too little to matter in memory.
-_AHEAD_BYTES = 32 * 2**20
 
 
 class TrainingDivergedError(BookError):
@@ -223,7 +218,7 @@ def fit(
     )
     parts = []
     with progress(steps * len(seeds), label) as bar:
-        waiting = [seeds] if vectorise else [(seed,) for seed in seeds]
+        waiting: list[tuple[int, ...]] = [seeds] if vectorise else [(seed,) for seed in seeds]
         while waiting:
             group = waiting.pop(0)
             try:
@@ -286,184 +281,38 @@ class _Run:
                 f"There is no sampling {self.sampling!r}: choose mixed, balanced or alternating."
             )
 
-    def chosen(self, data: MultiTaskData) -> tuple[Task, ...]:
-        """The tasks to train, in the data's order."""
-        known = [task.name for task in data.tasks]
-        wanted = known if self.tasks is None else list(self.tasks)
-        if not wanted or set(wanted) - set(known):
-            raise BookError(f"There are no tasks {wanted}: choose among {known}.")
-        if self.stopping not in (None, "joint", "each", *wanted):
-            raise BookError(
-                f"There is no stopping {self.stopping!r}: choose joint, each, None or one of "
-                f"{wanted}."
-            )
-        return tuple(task for task in data.tasks if task.name in wanted)
-
-
-class _Replica(nn.Module):
-    """A model together with its weighting; `forward` lets `functional_call` reach both."""
-
-    def __init__(self, model: nn.Module, weighting: Callable[[Tensor], Tensor] | None) -> None:
-        super().__init__()
-        self.model = model
-        self.weighting = deepcopy(weighting) if isinstance(weighting, nn.Module) else weighting
-
-    def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return function(self, *arguments)
-
-
-class _Pool:
-    """The data of a group of seeds on the device, and each seed's rows of the three parts."""
-
-    def __init__(self, run: _Run, seeds: Sequence[int]) -> None:
-        if isinstance(run.data, MultiTaskData):
-            sets = [run.data]
-        else:
-            sets = [run.data(seed) for seed in seeds]
-            if len({len(own.inputs) for own in sets}) > 1:
-                raise BookError("The seeds' data sets differ in size: make them equally large.")
-        self.tasks = run.chosen(sets[0])
-        own = sets * len(seeds) if len(sets) == 1 else sets
-        splits = [run.split.draw(data, seed) for data, seed in zip(own, seeds, strict=True)]
-        # Several data sets lie one after another: a seed's rows begin at its offset.
-        step = len(sets[0].inputs) if len(sets) > 1 else 0
-        self.rows: dict[str, Tensor] = {}
-        self.labelled: dict[str, dict[str, Tensor]] = {}
-        for part in ("train", "validation", "test"):
-            rows = [self._useful(split, part) for split in splits]
-            if len({len(each) for each in rows}) > 1:
-                raise BookError(
-                    f"The seeds' {part} parts differ in size, and seeds train together only with "
-                    "equal ones: ask the split for counts that every seed can have."
-                )
-            self.rows[part] = torch.stack([each + n * step for n, each in enumerate(rows)])
-            self.labelled[part] = {
-                task.name: torch.stack(
-                    [s.labelled[task.name][each] for s, each in zip(splits, rows, strict=True)]
-                )
-                for task in self.tasks
-            }
-        self.test = torch.stack([split.test for split in splits]).numpy()
-
-        def load(values: Iterable[Tensor]) -> Tensor:
-            whole = torch.cat(list(values))
-            return whole.to(run.device, run.dtype if whole.is_floating_point() else whole.dtype)
-
-        self.inputs = load(data.inputs for data in sets)
-        self.targets = {
-            task.name: load(data.targets[task.name] for data in sets) for task in self.tasks
-        }
-
-    def _useful(self, split: Split, part: str) -> Int[Tensor, " rows"]:
-        rows = getattr(split, part)
-        if part != "train":
-            return rows
-        # Training rows that carry a label of none of the trained tasks teach nothing.
-        return rows[torch.stack([split.labelled[task.name][rows] for task in self.tasks]).any(0)]
-
-    def take(
-        self, part: str, positions: Int[Tensor, "*steps seeds batch"]
-    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """The inputs, the targets, and marks of labels (of the tasks that lack some) of a part.
-
-        `positions` count within the part; the results keep its axes in front.
-        """
-        seeds = torch.arange(positions.shape[-2]).unsqueeze(1)
-        index = self.rows[part][seeds, positions].flatten().to(self.inputs.device)
-
-        def gather(values: Tensor) -> Tensor:
-            return values.index_select(0, index).view(*positions.shape, *values.shape[1:])
-
-        marks = {
-            name: known[seeds, positions].to(self.inputs.device, self.inputs.dtype)
-            for name, known in self.labelled[part].items()
-            if not known.all()
-        }
-        return gather(self.inputs), {n: gather(v) for n, v in self.targets.items()}, marks
-
-    def slices(self, part: str) -> Iterable[Int[Tensor, "seeds rows"]]:
-        """The positions of a part, as many at a time as keep the inputs within bounds."""
-        seeds, rows = self.rows[part].shape
-        size = max(1, _AHEAD_BYTES // (seeds * self.bytes_of_row))
-        for start in range(0, rows, size):
-            yield torch.arange(start, min(start + size, rows)).expand(seeds, -1)
-
-    @property
-    def bytes_of_row(self) -> int:
-        return self.inputs[0].numel() * self.inputs.element_size()
-
 
 class _Group:
     """The seeds that train together: their stacked parameters, optimisers and best weights."""
 
     def __init__(self, run: _Run, seeds: Sequence[int]) -> None:
         self.run, self.seeds = run, tuple(seeds)
-        self.pool = _Pool(run, seeds)
+        self.pool = Pool(run.data, run.split, seeds, run.tasks, run.device, run.dtype)
         self.tasks = self.pool.tasks
-        replicas = [self._replica(seed) for seed in seeds]
-        self.size, self.inference = self._try(replicas[0])
-        self.parameters, self.buffers = stack_module_state(replicas)
-        self.replicas = replicas
-        self.trained = [(n, p) for n, p in self.parameters.items() if p.requires_grad]
+        self.replicas = Replicas(
+            run.build,
+            seeds,
+            weighting=run.weighting,
+            initialise=run.initialise,
+            device=run.device,
+            dtype=run.dtype,
+            vectorise=run.vectorise,
+        )
+        example = self.pool.inputs[self.pool.rows["train"][0, :1]]
+        self.inference = self.replicas.operations(example, self.tasks)
         self.streams = self._streams()
         # Tasks that take turns each have an optimiser of their own.
         turns = len(self.streams) if run.sampling == "alternating" else 1
-        self.optimisers = [run.optimiser(list(self.trained)) for _ in range(turns)]
+        self.optimisers = [run.optimiser(self.replicas.trained) for _ in range(turns)]
         # Each criterion is a set of tasks whose validation loss decides which weights are kept.
         self.criteria = self._criteria()
         shape = (len(self.criteria), len(seeds))
-        self.best = [self._snapshot() for _ in self.criteria]
+        self.best: list[State] = [self.replicas.snapshot() for _ in self.criteria]
         self.best_loss = torch.full(shape, torch.inf, dtype=torch.float64)
         self.waited = torch.zeros(shape, dtype=torch.long)
         self.stopped_at = torch.zeros(len(seeds), dtype=torch.long)
         self.step = 0
         self.history: list[tuple[int, str, Tensor]] = []
-
-    def _replica(self, seed: int) -> _Replica:
-        default = torch.get_default_dtype()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator(seed, "initialisation").initial_seed())
-            try:
-                # Drawn in float64 on the CPU, whatever the training's own precision and device.
-                torch.set_default_dtype(torch.float64)
-                model = self.run.build()
-            finally:
-                torch.set_default_dtype(default)
-        if self.run.initialise is not None:
-            self.run.initialise(model, seed)
-        return _Replica(model, self.run.weighting).to(self.run.device, self.run.dtype)
-
-    def _try(self, replica: _Replica) -> tuple[int, int]:
-        """Parameters and operations of a replica, and its errors on one example in plain words."""
-        example = self.pool.inputs[self.pool.rows["train"][0, :1]]
-        try:
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                predictions = replica.eval().model(example)
-        except RuntimeError as error:
-            raise BookError(
-                f"The model does not take inputs of the shape {tuple(example.shape)} (one "
-                f"example): {error}"
-            ) from error
-        replica.train()
-        if not isinstance(predictions, Mapping):
-            raise BookError(
-                "A model returns a dictionary from task names to predictions, not a "
-                f"{type(predictions).__name__}."
-            )
-        for task in self.tasks:
-            if task.name not in predictions:
-                raise BookError(
-                    f"The model predicts {sorted(predictions)}, and not the task {task.name!r}: "
-                    "give it a head for the task, or choose other tasks."
-                )
-            shape = tuple(predictions[task.name].shape)
-            if shape[:2] != (1, task.outputs):
-                raise BookError(
-                    f"The model predicts task {task.name!r} for one example in the shape {shape}: "
-                    f"it must begin with (1, {task.outputs})."
-                )
-        trained = sum(p.numel() for p in replica.parameters() if p.requires_grad)
-        return trained, counter.get_total_flops()
 
     def _streams(self) -> list[tuple[tuple[Task, ...], Minibatches]]:
         """The tasks that each stream of minibatches serves, and the stream."""
@@ -481,6 +330,12 @@ class _Group:
         return streams
 
     def _criteria(self) -> list[tuple[Task, ...]]:
+        names = [task.name for task in self.tasks]
+        if self.run.stopping not in (None, "joint", "each", *names):
+            raise BookError(
+                f"There is no stopping {self.run.stopping!r}: choose joint, each, None or one of "
+                f"{names}."
+            )
         if self.run.stopping is None or not self.pool.rows["validation"].shape[1]:
             return []
         if self.run.stopping == "each":
@@ -488,41 +343,12 @@ class _Group:
         named = tuple(task for task in self.tasks if task.name == self.run.stopping)
         return [named or self.tasks]
 
-    def _snapshot(self) -> dict[str, Tensor]:
-        state = self.parameters | self.buffers
-        return {name: values.detach().clone() for name, values in state.items()}
-
     # All replicas at once ---------------------------------------------------------------------
-
-    def _mapped(
-        self, function: Callable[..., Any], state: dict[str, Tensor] | None = None
-    ) -> Callable[..., Any]:
-        """`function(replica, *arguments)` for all seeds: the first axis of all is the seed."""
-
-        def one(state: dict[str, Tensor], *arguments: Any) -> Any:
-            return functional_call(self.replicas[0], state, (function, *arguments))
-
-        def every(*arguments: Any) -> Any:
-            now = (self.parameters | self.buffers) if state is None else state
-            if not self.run.vectorise:
-                first = tree_map(lambda values: values[0], (now, *arguments))
-                return tree_map(lambda values: values.unsqueeze(0), one(*first))
-            try:
-                return vmap(one)(now, *arguments)
-            except RuntimeError as error:
-                if "vmap" not in str(error):
-                    raise
-                raise BookError(
-                    "This model cannot be trained for all seeds at once: pass vectorise=False to "
-                    f"train one seed after another. The reason: {error}"
-                ) from error
-
-        return every
 
     @staticmethod
     def _losses(
         tasks: Sequence[Task],
-        replica: _Replica,
+        replica: Replica,
         inputs: Tensor,
         targets: dict[str, Tensor],
         marks: dict[str, Tensor],
@@ -538,7 +364,7 @@ class _Group:
         return torch.stack(sums), torch.stack(counts)
 
     def _objective(
-        self, served: Sequence[tuple[Task, ...]], replica: _Replica, *batches: tuple
+        self, served: Sequence[tuple[Task, ...]], replica: Replica, *batches: tuple
     ) -> tuple[Float[Tensor, " tasks"], Float[Tensor, ""]]:
         """The losses of one replica's step, and what the step minimises."""
         means = []
@@ -554,7 +380,7 @@ class _Group:
         return losses, total
 
     @staticmethod
-    def _weighted(replica: _Replica, losses: Float[Tensor, " tasks"]) -> Float[Tensor, ""]:
+    def _weighted(replica: Replica, losses: Float[Tensor, " tasks"]) -> Float[Tensor, ""]:
         return losses.sum() if replica.weighting is None else replica.weighting(losses)
 
     # The loop ---------------------------------------------------------------------------------
@@ -585,7 +411,7 @@ class _Group:
         losses = torch.full((steps, seeds, tasks), torch.nan, dtype=torch.float64)
         losses = losses.to(self.run.device)
         rows_of_step = seeds * sum(stream.size for _, stream in self.streams)
-        at_once = max(1, _AHEAD_BYTES // (rows_of_step * self.pool.bytes_of_row))
+        at_once = max(1, self.pool.rows_at_once // rows_of_step)
         for start in range(0, steps, at_once):
             numbers = range(start, min(start + at_once, steps))
             serving = [self._serving(self.step + number) for number in numbers]
@@ -607,22 +433,25 @@ class _Group:
         served = [self.streams[index][0] for index in chosen]
         optimiser = self.optimisers[chosen[0] if len(self.optimisers) > 1 else 0]
         optimiser.zero_grad()
-        own, total = self._mapped(partial(self._objective, served))(*batches)
+        own, total = self.replicas.map(partial(self._objective, served))(*batches)
         if self.run.balancer is None:
             total.sum().backward()
         else:
-            self._balance(own, total)
+            self._balance(self.run.balancer, own, total)
         optimiser.step()
         if self.run.proximal is not None:
-            self._pull(optimiser.param_groups[0]["lr"])
+            self._pull(self.run.proximal, optimiser.param_groups[0]["lr"])
         columns = [self.tasks.index(task) for tasks in served for task in tasks]
         losses[:, columns] = own.detach().to(losses.dtype)
 
     def _balance(
-        self, losses: Float[Tensor, "seeds tasks"], total: Float[Tensor, " seeds"]
+        self,
+        balancer: Callable[[Tensor], Tensor],
+        losses: Float[Tensor, "seeds tasks"],
+        total: Float[Tensor, " seeds"],
     ) -> None:
         """Gradients by the balancer's weights for what tasks share, by their own for heads."""
-        leaves = [parameter for _, parameter in self.trained]
+        leaves = [parameter for _, parameter in self.replicas.trained]
 
         def gradients(of: Tensor) -> tuple[Tensor | None, ...]:
             return torch.autograd.grad(of.sum(), leaves, retain_graph=True, allow_unused=True)
@@ -634,7 +463,7 @@ class _Group:
             [torch.stack([g.flatten(1) for g in by_task[n]], dim=1) for n in shared], dim=2
         )
         gramians = jacobian @ jacobian.mT
-        weights = torch.stack([self.run.balancer(gramian) for gramian in gramians])
+        weights = torch.stack([balancer(gramian) for gramian in gramians])
         penalty = gradients(total - losses.sum(1)) if self.run.regulariser else [None] * len(leaves)
         for number, (leaf, own, extra) in enumerate(zip(leaves, by_task, penalty, strict=True)):
             parts = [zero(leaf) if g is None else g for g in own]
@@ -647,11 +476,13 @@ class _Group:
                 leaf.grad += extra
 
     @torch.no_grad()
-    def _pull(self, step_size: float) -> None:
+    def _pull(
+        self, proximal: Callable[[nn.Module, float], dict[str, Tensor]], step_size: float
+    ) -> None:
         """The proximal map of each replica's model, in place."""
-        changed = self._mapped(lambda replica: self.run.proximal(replica.model, step_size))()
+        changed = self.replicas.map(lambda replica: proximal(replica.model, step_size))()
         for name, values in changed.items():
-            self.parameters[f"model.{name}"].copy_(values)
+            self.replicas.parameters[f"model.{name}"].copy_(values)
 
     def _check_finite(self, losses: Float[Tensor, "steps seeds tasks"]) -> None:
         trained = torch.zeros(len(losses), 1, len(self.tasks), dtype=torch.bool)
@@ -680,13 +511,13 @@ class _Group:
         """Keep each seed's best weights by its validation loss; stop seeds that wait too long."""
         if not self.pool.rows["validation"].shape[1]:
             return
-        self.replicas[0].eval()
+        self.replicas.train(False)
         sums = counts = torch.zeros(())
-        losses_of = self._mapped(partial(self._losses, self.tasks))
+        losses_of = self.replicas.map(partial(self._losses, self.tasks))
         for positions in self.pool.slices("validation"):
             more = losses_of(*self.pool.take("validation", positions))
             sums, counts = sums + more[0], counts + more[1]
-        self.replicas[0].train()
+        self.replicas.train(True)
         losses = sums / counts
         self.history.append((self.step, "validation", losses.double().cpu()))
         training = self.stopped_at == 0
@@ -694,13 +525,13 @@ class _Group:
             if len(tasks) == 1:
                 value = losses[:, self.tasks.index(tasks[0])]
             else:
-                value = self._mapped(self._weighted)(losses)
+                value = self.replicas.map(self._weighted)(losses)
             value = value.double().cpu()
             better = (value < self.best_loss[number]) & training
             self.best_loss[number] = torch.where(better, value, self.best_loss[number])
             self.waited[number] = torch.where(better, 0, self.waited[number] + 1)
             where = better.to(self.run.device)
-            state = self.parameters | self.buffers
+            state = self.replicas.state
             for name, kept in self.best[number].items():
                 kept[where] = state[name][where]
         if self.run.patience is not None and self.criteria:
@@ -724,7 +555,7 @@ class _Group:
             run.patience, run.every, run.dtype, [o.defaults for o in self.optimisers],
         )  # fmt: skip
         digest = hashlib.sha256(repr(settings).encode())
-        state = {**self.parameters, **self.buffers, **self.pool.rows, **self.pool.targets}
+        state = {**self.replicas.state, **self.pool.rows, **self.pool.targets}
         for values in (*state.values(), self.pool.inputs):
             # Bytes, not numbers: NumPy has no bfloat16.
             digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
@@ -738,7 +569,7 @@ class _Group:
         state = {
             "fingerprint": self._fingerprint,
             "step": self.step,
-            "state": {name: v.detach() for name, v in (self.parameters | self.buffers).items()},
+            "state": {name: v.detach() for name, v in self.replicas.state.items()},
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "best": self.best,
             "progress": [self.best_loss, self.waited, self.stopped_at],
@@ -760,7 +591,7 @@ class _Group:
                 "data or seeds: remove it, or name another folder."
             )
         with torch.no_grad():
-            for name, values in (self.parameters | self.buffers).items():
+            for name, values in self.replicas.state.items():
                 values.copy_(saved["state"][name])
         for optimiser, state in zip(self.optimisers, saved["optimisers"], strict=True):
             optimiser.load_state_dict(state)
@@ -781,14 +612,14 @@ class _Group:
     @torch.no_grad()
     def finish(self) -> Fit:
         """Test the kept weights and tabulate everything."""
-        kept = self.best if self.criteria else [self._snapshot()]
+        kept = self.best if self.criteria else [self.replicas.snapshot()]
         every_task_alone = self.run.stopping == "each" and len(kept) > 1
         rows: list[dict[str, Any]] = []
         predictions: dict[str, np.ndarray] = {}
         replicas: dict[str, list[nn.Module]] = {}
         for number, state in enumerate(kept):
             tasks = self.criteria[number] if every_task_alone else self.tasks
-            models = self._unstacked(state)
+            models = self.replicas.models(state)
             replicas |= {task.name: models for task in tasks}
             for part in ("train", "validation", "test"):
                 predicted = self._predict(part, state)
@@ -807,7 +638,9 @@ class _Group:
         steps = self.stopped_at.numpy()
         turns = len(self.optimisers)
         rows_of_step = sum(stream.size for _, stream in self.streams) / turns
-        cost = Cost(self.size, self.inference, 3.0 * self.inference * rows_of_step * steps, steps)
+        cost = Cost(
+            self.replicas.size, self.inference, 3.0 * self.inference * rows_of_step * steps, steps
+        )
         return Fit(
             self.tasks,
             self.seeds,
@@ -819,9 +652,9 @@ class _Group:
             replicas,
         )
 
-    def _predict(self, part: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        self.replicas[0].eval()
-        predict = self._mapped(lambda replica, inputs: dict(replica.model(inputs)), state)
+    def _predict(self, part: str, state: State) -> dict[str, Tensor]:
+        self.replicas.train(False)
+        predict = self.replicas.map(lambda replica, inputs: dict(replica.model(inputs)), state)
         slices = [
             predict(self.pool.take(part, positions)[0]) for positions in self.pool.slices(part)
         ]
@@ -841,14 +674,6 @@ class _Group:
                 "value": task.score(own[known], target[known]),
             }
             yield about | {"metric": "loss", "value": loss}
-
-    def _unstacked(self, state: dict[str, Tensor]) -> list[nn.Module]:
-        models = []
-        for number in range(len(self.seeds)):
-            replica = deepcopy(self.replicas[number])
-            replica.load_state_dict({name: values[number] for name, values in state.items()})
-            models.append(replica.model.eval())
-        return models
 
 
 def _unbound(batches: Any) -> Iterator[Any]:

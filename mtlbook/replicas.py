@@ -1,0 +1,174 @@
+"""Replicas: a model for each seed, their parameters stacked, called all at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.utils._pytree import tree_map
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtlbook.errors import BookError
+from mtlbook.randomness import generator
+from mtlbook.tasks import Task
+
+# Parameters and buffers by name, each stacked over the seeds: (seeds, ...).
+State = dict[str, Tensor]
+
+
+class Replica(nn.Module):
+    """A model together with its weighting; `forward` lets `functional_call` reach both."""
+
+    def __init__(self, model: nn.Module, weighting: Callable[[Tensor], Tensor] | None) -> None:
+        super().__init__()
+        self.model = model
+        self.weighting = deepcopy(weighting) if isinstance(weighting, nn.Module) else weighting
+
+    def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`function(replica, *arguments)`."""
+        return function(self, *arguments)
+
+
+class Replicas:
+    """A replica for each seed, and functions of a replica applied to all of them at once.
+
+    Arguments:
+        build: makes a model; called under each seed's own random numbers, in float64 on the CPU
+            whatever the training's precision and device.
+        seeds: one replica each.
+        weighting: how a replica combines its losses; each gets a copy.
+        initialise: changes a fresh model in place, given its seed.
+        vectorise: whether all replicas are evaluated in one call; otherwise there is but one.
+
+    Attributes:
+        parameters, buffers: by name, stacked over the seeds.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        seeds: Sequence[int],
+        *,
+        weighting: Callable[[Tensor], Tensor] | None,
+        initialise: Callable[[nn.Module, int], None] | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        vectorise: bool,
+    ) -> None:
+        self._modules = []
+        for seed in seeds:
+            model = _fresh(build, seed)
+            if initialise is not None:
+                initialise(model, seed)
+            self._modules.append(Replica(model, weighting).to(device, dtype))
+        self.parameters, self.buffers = stack_module_state(self._modules)
+        self._vectorise = vectorise
+
+    @property
+    def trained(self) -> list[tuple[str, Tensor]]:
+        """The parameters that are not frozen, by name."""
+        return [(name, values) for name, values in self.parameters.items() if values.requires_grad]
+
+    @property
+    def size(self) -> int:
+        """Trained numbers of one replica."""
+        return sum(values[0].numel() for _, values in self.trained)
+
+    @property
+    def state(self) -> State:
+        """Parameters and buffers as they are now."""
+        return self.parameters | self.buffers
+
+    def snapshot(self) -> State:
+        """A copy of the state."""
+        return {name: values.detach().clone() for name, values in self.state.items()}
+
+    def train(self, training: bool) -> None:
+        """Switch all replicas between training and evaluation."""
+        self._modules[0].train(training)
+
+    def map(self, function: Callable[..., Any], state: State | None = None) -> Callable[..., Any]:
+        """`function(replica, *arguments)` for all seeds: the first axis of everything is the seed.
+
+        Raises:
+            BookError: for a function or model that cannot be evaluated for all seeds at once.
+        """
+
+        def one(own: State, *arguments: Any) -> Any:
+            return functional_call(self._modules[0], own, (function, *arguments))
+
+        def every(*arguments: Any) -> Any:
+            now = self.state if state is None else state
+            if not self._vectorise:
+                first = tree_map(lambda values: values[0], (now, *arguments))
+                return tree_map(lambda values: values.unsqueeze(0), one(*first))
+            try:
+                return vmap(one)(now, *arguments)
+            except RuntimeError as error:
+                if "vmap" not in str(error):
+                    raise
+                raise BookError(
+                    "This model cannot be trained for all seeds at once: pass vectorise=False to "
+                    f"train one seed after another. The reason: {error}"
+                ) from error
+
+        return every
+
+    def models(self, state: State) -> list[nn.Module]:
+        """A model for each seed with the weights of a state."""
+        models = []
+        for number, replica in enumerate(self._modules):
+            own = deepcopy(replica)
+            own.load_state_dict({name: values[number] for name, values in state.items()})
+            models.append(own.model.eval())
+        return models
+
+    def operations(self, example: Shaped[Tensor, "1 ..."], tasks: Sequence[Task]) -> int:
+        """Floating-point operations that a replica takes to predict one example.
+
+        Raises:
+            BookError: for a model that does not take the example or predict the tasks.
+        """
+        replica = self._modules[0]
+        self.train(False)
+        try:
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                predictions = replica.model(example)
+        except RuntimeError as error:
+            raise BookError(
+                f"The model does not take inputs of the shape {tuple(example.shape)} (one "
+                f"example): {error}"
+            ) from error
+        self.train(True)
+        if not isinstance(predictions, Mapping):
+            raise BookError(
+                "A model returns a dictionary from task names to predictions, not a "
+                f"{type(predictions).__name__}."
+            )
+        for task in tasks:
+            if task.name not in predictions:
+                raise BookError(
+                    f"The model predicts {sorted(predictions)}, and not the task {task.name!r}: "
+                    "give it a head for the task, or choose other tasks."
+                )
+            shape = tuple(predictions[task.name].shape)
+            if shape[:2] != (1, task.outputs):
+                raise BookError(
+                    f"The model predicts task {task.name!r} for one example in the shape {shape}: "
+                    f"it must begin with (1, {task.outputs})."
+                )
+        return counter.get_total_flops()
+
+
+def _fresh(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    default = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(seed, "initialisation").initial_seed())
+        try:
+            torch.set_default_dtype(torch.float64)
+            return build()
+        finally:
+            torch.set_default_dtype(default)
