@@ -193,7 +193,7 @@ class Task:
         target: Shaped[Tensor, "..."],
     ) -> float:
         """The task's metric over a set of examples."""
-        return float(self.metric.compute(prediction, target))
+        return float(self.metric.compute(prediction.detach(), target))
 
     def check(self, target: Tensor) -> Tensor:
         """The target in the form that the loss takes, or an error that says what is wrong.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,6 @@ from mtlbook.progress import progress
 from mtlbook.replicas import Replica, Replicas, State
 from mtlbook.tasks import Task
 
-Sampling = Literal["mixed", "balanced", "alternating"]
 Optimiser = Callable[[list[tuple[str, Tensor]]], torch.optim.Optimizer]
 
 
@@ -119,7 +118,7 @@ def fit(
     split: Holdout | None = None,
     steps: int = 1000,
     batch_size: int | None = 32,
-    sampling: Sampling = "mixed",
+    sampling: str = "mixed",
     learning_rate: float = 1e-3,
     optimiser: Optimiser | None = None,
     weighting: Callable[[Tensor], Tensor] | None = None,
@@ -216,13 +215,18 @@ def fit(
         vectorise=vectorise,
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )
-    parts = []
+    fits: list[Fit] = []
+    checkpoints: list[Path] = []
     with progress(steps * len(seeds), label) as bar:
         waiting: list[tuple[int, ...]] = [seeds] if vectorise else [(seed,) for seed in seeds]
         while waiting:
             group = waiting.pop(0)
             try:
-                parts.append(_Group(run, group).train(bar.update))
+                trained = _Group(run, group).train(bar.update)
+                fits.append(trained.finish())
+                checkpoints += trained.checkpoints
+                # What the group holds on the device makes room for the next one.
+                del trained
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -233,9 +237,9 @@ def fit(
                     ) from error
                 half = len(group) // 2
                 waiting[:0] = [group[:half], group[half:]]
-    for group in parts:
-        group.forget_checkpoint()
-    return _join(parts)
+    for path in checkpoints:
+        path.unlink(missing_ok=True)
+    return _join(fits)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -255,7 +259,7 @@ class _Run:
     split: Holdout
     steps: int
     batch_size: int | None
-    sampling: Sampling
+    sampling: str
     optimiser: Optimiser
     weighting: Callable[[Tensor], Tensor] | None
     balancer: Callable[[Tensor], Tensor] | None
@@ -352,29 +356,34 @@ class _Group:
         inputs: Tensor,
         targets: dict[str, Tensor],
         marks: dict[str, Tensor],
-    ) -> tuple[Float[Tensor, " tasks"], Float[Tensor, " tasks"]]:
+    ) -> list[tuple[Float[Tensor, ""], Float[Tensor, ""]]]:
         """Each task's loss summed over its labelled rows of one replica, and how many there are."""
         predictions = replica.model(inputs)
-        sums, counts = [], []
+        sums = []
         for task in tasks:
             each = task.loss(predictions[task.name], targets[task.name])
             known = marks.get(task.name)
-            sums.append(each.sum() if known is None else (each * known).sum())
-            counts.append(torch.full_like(each[0], len(each)) if known is None else known.sum())
-        return torch.stack(sums), torch.stack(counts)
+            if known is None:
+                sums.append((each.sum(), torch.full_like(each[0], len(each))))
+            else:
+                sums.append(((each * known).sum(), known.sum()))
+        return sums
 
     def _objective(
         self, served: Sequence[tuple[Task, ...]], replica: Replica, *batches: tuple
-    ) -> tuple[Float[Tensor, " tasks"], Float[Tensor, ""]]:
-        """The losses of one replica's step, and what the step minimises."""
-        means = []
-        for tasks, batch in zip(served, batches, strict=True):
-            sums, counts = self._losses(tasks, replica, *batch)
+    ) -> tuple[list[Float[Tensor, ""]], Float[Tensor, ""]]:
+        """The losses of one replica's step, and what the step minimises.
+
+        The losses stay apart, so that a task has no gradient at all by another task's head.
+        """
+        losses = [
             # A minibatch without a label of the task has nothing to say about it.
-            means.append(sums / counts.clamp(min=1))
-        losses = torch.cat(means)
+            total / count.clamp(min=1)
+            for tasks, batch in zip(served, batches, strict=True)
+            for total, count in self._losses(tasks, replica, *batch)
+        ]
         taking_turns = len(losses) < len(self.tasks)
-        total = losses.sum() if taking_turns else self._weighted(replica, losses)
+        total = losses[0] if taking_turns else self._weighted(replica, torch.stack(losses))
         if self.run.regulariser is not None:
             total = total + self.run.regulariser(replica.model)
         return losses, total
@@ -393,7 +402,7 @@ class _Group:
             steps = min(self.run.every, self.run.steps - self.step)
             self._take(steps)
             self._validate()
-            self._save_checkpoint()
+            self._save()
             advanced(steps * len(self.seeds))
         advanced((self.run.steps - self.step) * len(self.seeds))
         self.stopped_at[self.stopped_at == 0] = self.step
@@ -442,12 +451,12 @@ class _Group:
         if self.run.proximal is not None:
             self._pull(self.run.proximal, optimiser.param_groups[0]["lr"])
         columns = [self.tasks.index(task) for tasks in served for task in tasks]
-        losses[:, columns] = own.detach().to(losses.dtype)
+        losses[:, columns] = torch.stack(own, dim=1).detach().to(losses.dtype)
 
     def _balance(
         self,
         balancer: Callable[[Tensor], Tensor],
-        losses: Float[Tensor, "seeds tasks"],
+        losses: Sequence[Float[Tensor, " seeds"]],
         total: Float[Tensor, " seeds"],
     ) -> None:
         """Gradients by the balancer's weights for what tasks share, by their own for heads."""
@@ -456,7 +465,7 @@ class _Group:
         def gradients(of: Tensor) -> tuple[Tensor | None, ...]:
             return torch.autograd.grad(of.sum(), leaves, retain_graph=True, allow_unused=True)
 
-        by_task = list(zip(*(gradients(loss) for loss in losses.unbind(1)), strict=True))
+        by_task = list(zip(*(gradients(loss) for loss in losses), strict=True))
         shared = [number for number, own in enumerate(by_task) if None not in own]
         zero = torch.zeros_like
         jacobian = torch.cat(
@@ -464,7 +473,7 @@ class _Group:
         )
         gramians = jacobian @ jacobian.mT
         weights = torch.stack([balancer(gramian) for gramian in gramians])
-        penalty = gradients(total - losses.sum(1)) if self.run.regulariser else [None] * len(leaves)
+        penalty = gradients(total - sum(losses)) if self.run.regulariser else [None] * len(leaves)
         for number, (leaf, own, extra) in enumerate(zip(leaves, by_task, penalty, strict=True)):
             parts = [zero(leaf) if g is None else g for g in own]
             stacked = torch.stack(parts, dim=1)
@@ -512,13 +521,16 @@ class _Group:
         if not self.pool.rows["validation"].shape[1]:
             return
         self.replicas.train(False)
-        sums = counts = torch.zeros(())
-        losses_of = self.replicas.map(partial(self._losses, self.tasks))
+        sums_of = self.replicas.map(
+            lambda *batch: torch.stack(
+                [torch.stack(pair) for pair in self._losses(self.tasks, *batch)]
+            )
+        )
+        sums = torch.zeros(())
         for positions in self.pool.slices("validation"):
-            more = losses_of(*self.pool.take("validation", positions))
-            sums, counts = sums + more[0], counts + more[1]
+            sums = sums + sums_of(*self.pool.take("validation", positions))
         self.replicas.train(True)
-        losses = sums / counts
+        losses = sums[..., 0] / sums[..., 1]
         self.history.append((self.step, "validation", losses.double().cpu()))
         training = self.stopped_at == 0
         for number, tasks in enumerate(self.criteria):
@@ -540,11 +552,12 @@ class _Group:
 
     # Checkpoints ------------------------------------------------------------------------------
 
-    @cached_property
-    def _checkpoint(self) -> Path | None:
-        if self.run.checkpoint is None:
-            return None
-        return self.run.checkpoint / f"seeds_{self.seeds[0]}_to_{self.seeds[-1]}.pt"
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The file that this group's training resumes from, if there is to be one."""
+        folder = self.run.checkpoint
+        name = f"seeds_{self.seeds[0]}_to_{self.seeds[-1]}.pt"
+        return [] if folder is None else [folder / name]
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -561,51 +574,44 @@ class _Group:
             digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def _save_checkpoint(self) -> None:
-        if self._checkpoint is None:
-            return
-        self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._checkpoint.with_suffix(".unfinished")
-        state = {
-            "fingerprint": self._fingerprint,
-            "step": self.step,
-            "state": {name: v.detach() for name, v in self.replicas.state.items()},
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "best": self.best,
-            "progress": [self.best_loss, self.waited, self.stopped_at],
-            "history": self.history,
-        }
-        torch.save(state, unfinished)
-        unfinished.replace(self._checkpoint)
+    def _save(self) -> None:
+        for path in self.checkpoints:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_suffix(".unfinished")
+            state = {
+                "fingerprint": self._fingerprint,
+                "step": self.step,
+                "state": {name: values.detach() for name, values in self.replicas.state.items()},
+                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+                "best": self.best,
+                "stopping": [self.best_loss, self.waited, self.stopped_at],
+                "history": self.history,
+            }
+            torch.save(state, unfinished)
+            unfinished.replace(path)
 
     def _resume(self) -> None:
-        if self._checkpoint is None:
-            return
-        fingerprint = self._fingerprint
-        if not self._checkpoint.exists():
-            return
-        saved = torch.load(self._checkpoint, map_location=self.run.device, weights_only=True)
-        if saved["fingerprint"] != fingerprint:
-            raise BookError(
-                f"The checkpoint {self._checkpoint} belongs to a training with other settings, "
-                "data or seeds: remove it, or name another folder."
-            )
-        with torch.no_grad():
-            for name, values in self.replicas.state.items():
-                values.copy_(saved["state"][name])
-        for optimiser, state in zip(self.optimisers, saved["optimisers"], strict=True):
-            optimiser.load_state_dict(state)
-        self.best, self.history = saved["best"], saved["history"]
-        self.best_loss, self.waited, self.stopped_at = (v.cpu() for v in saved["progress"])
-        for index, (_, stream) in enumerate(self.streams):
-            taken = (index in self._serving(number) for number in range(saved["step"]))
-            stream.take(sum(taken))
-        self.step = saved["step"]
-
-    def forget_checkpoint(self) -> None:
-        """Remove the checkpoint of a training that is done."""
-        if self._checkpoint is not None:
-            self._checkpoint.unlink(missing_ok=True)
+        for path in self.checkpoints:
+            # Before anything is loaded: the initial weights are part of the fingerprint.
+            fingerprint = self._fingerprint
+            if not path.exists():
+                continue
+            saved = torch.load(path, map_location=self.run.device, weights_only=True)
+            if saved["fingerprint"] != fingerprint:
+                raise BookError(
+                    f"The checkpoint {path} belongs to a training with other settings, data or "
+                    "seeds: remove it, or name another folder."
+                )
+            with torch.no_grad():
+                for name, values in self.replicas.state.items():
+                    values.copy_(saved["state"][name])
+            for optimiser, state in zip(self.optimisers, saved["optimisers"], strict=True):
+                optimiser.load_state_dict(state)
+            self.best, self.history = saved["best"], saved["history"]
+            self.best_loss, self.waited, self.stopped_at = (v.cpu() for v in saved["stopping"])
+            for index, (_, stream) in enumerate(self.streams):
+                stream.take(sum(index in self._serving(step) for step in range(saved["step"])))
+            self.step = saved["step"]
 
     # Results ----------------------------------------------------------------------------------
 
@@ -683,9 +689,8 @@ def _unbound(batches: Any) -> Iterator[Any]:
         yield tree_unflatten(list(step), shape)
 
 
-def _join(groups: Sequence[_Group]) -> Fit:
+def _join(fits: Sequence[Fit]) -> Fit:
     """The results of groups of seeds as one."""
-    fits = [group.finish() for group in groups]
     first = fits[0]
     return Fit(
         first.tasks,
