@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import stack_module_state, vmap
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,16 +20,12 @@ State = dict[str, Tensor]
 
 
 class Replica(nn.Module):
-    """A model together with its weighting; `forward` lets `functional_call` reach both."""
+    """A model together with its weighting."""
 
     def __init__(self, model: nn.Module, weighting: Callable[[Tensor], Tensor] | None) -> None:
         super().__init__()
         self.model = model
         self.weighting = deepcopy(weighting) if isinstance(weighting, nn.Module) else weighting
-
-    def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """`function(replica, *arguments)`."""
-        return function(self, *arguments)
 
 
 class Replicas:
@@ -65,7 +61,8 @@ class Replicas:
                 initialise(model, seed)
             self._modules.append(Replica(model, weighting).to(device, dtype))
         self.parameters, self.buffers = stack_module_state(self._modules)
-        self._vectorise = vectorise
+        self._slots = _slots(self._modules[0])
+        self._vectorise = vectorise and len(seeds) > 1
 
     @property
     def trained(self) -> list[tuple[str, Tensor]]:
@@ -96,15 +93,23 @@ class Replicas:
         Raises:
             BookError: for a function or model that cannot be evaluated for all seeds at once.
         """
+        replica = self._modules[0]
 
         def one(own: State, *arguments: Any) -> Any:
-            return functional_call(self._modules[0], own, (function, *arguments))
+            before = [holder[key] for holder, key, _ in self._slots]
+            try:
+                for holder, key, name in self._slots:
+                    holder[key] = own[name]
+                return function(replica, *arguments)
+            finally:
+                for (holder, key, _), values in zip(self._slots, before, strict=True):
+                    holder[key] = values
 
         def every(*arguments: Any) -> Any:
             now = self.state if state is None else state
             if not self._vectorise:
-                first = tree_map(lambda values: values[0], (now, *arguments))
-                return tree_map(lambda values: values.unsqueeze(0), one(*first))
+                alone = tree_map(lambda values: values.squeeze(0), (now, *arguments))
+                return tree_map(lambda values: values.unsqueeze(0), one(*alone))
             try:
                 return vmap(one)(now, *arguments)
             except RuntimeError as error:
@@ -161,6 +166,23 @@ class Replicas:
                     f"it must begin with (1, {task.outputs})."
                 )
         return counter.get_total_flops()
+
+
+def _slots(module: nn.Module) -> list[tuple[dict, str, str]]:
+    """Where a module's layers look up each parameter and buffer, and its name in the state.
+
+    `torch.func.functional_call` finds these places anew at each call, which for small networks
+    takes as long as the call itself.
+    """
+    first: dict[int, str] = {}  # A tensor that two layers share has the name of its first place.
+    slots = []
+    for prefix, layer in module.named_modules():
+        for holder in (layer._parameters, layer._buffers):
+            for key, values in holder.items():
+                if values is not None:
+                    name = first.setdefault(id(values), f"{prefix}.{key}" if prefix else key)
+                    slots.append((holder, key, name))
+    return slots
 
 
 def _fresh(build: Callable[[], nn.Module], seed: int) -> nn.Module:

@@ -1,5 +1,21 @@
 """Data: embedded, constructed and downloaded sets, all of one shape."""
 
+from mtlbook.data import constructed, embedded, mnist, mulan, registry, school, usps
+from mtlbook.data.constructed import World
+from mtlbook.data.images import LabelledImages
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData, Split
 
-__all__ = ["Holdout", "MultiTaskData", "Split"]
+__all__ = [
+    "Holdout",
+    "LabelledImages",
+    "MultiTaskData",
+    "Split",
+    "World",
+    "constructed",
+    "embedded",
+    "mnist",
+    "mulan",
+    "registry",
+    "school",
+    "usps",
+]

@@ -185,9 +185,9 @@ class Holdout:
         Holdout(train=0.5, validation=0.25, test=0.25, labels={})
     """
 
-    train: float = 0.6
-    validation: float = 0.2
-    test: float = 0.2
+    train: int | float = 0.6
+    validation: int | float = 0.2
+    test: int | float = 0.2
     labels: Mapping[str, int] = field(default_factory=dict)
 
     def draw(self, data: MultiTaskData, seed: int) -> Split:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
-import torch  # noqa: F401 (the doctest uses it)
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 

@@ -27,7 +27,7 @@ class LinearScalarisation(nn.Module):
 
     def __init__(self, weights: Sequence[float]) -> None:
         super().__init__()
-        values = torch.as_tensor(weights)
+        values = torch.as_tensor(weights, dtype=torch.float64)
         if values.ndim != 1 or not bool((values >= 0).all()) or not bool(values.sum() > 0):
             raise BookError(
                 f"Weights are one number a task, not negative and not all zero: {list(weights)} "

@@ -1,0 +1,289 @@
+r"""Constructed data: worlds whose truth is known, with a dial for what relates their tasks.
+
+Everything is float64 and drawn per `(seed, purpose)`: a further task leaves the earlier ones as
+they were, and fewer rows are the first rows of more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.errors import BookError
+from mtlbook.randomness import generator
+from mtlbook.tasks import Task
+
+# Pre-activations have this standard deviation on average: tanh bends and is not yet a step.
+_GAIN = 2.0
+# Inputs from which a signal's standard deviation is estimated where it has no closed form.
+_REFERENCE_ROWS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Constructed data together with the truth behind it.
+
+    Attributes:
+        data: what a learner sees.
+        noiseless: for each task the target without noise, on the rows that carry its label.
+        features: for each task the matrix $B_t$ that turns an input into features.
+        heads: for each task the weights $a_t$ that turn features into its (unscaled) signal.
+    """
+
+    data: MultiTaskData
+    noiseless: dict[str, Shaped[Tensor, "labelled ..."]]
+    features: dict[str, Float[Tensor, "inputs features"]]
+    heads: dict[str, Float[Tensor, "features *outputs"]]
+
+
+def related_tasks(
+    seed: int,
+    *,
+    tasks: int | Sequence[int],
+    rows: int,
+    inputs: int = 20,
+    features: int = 4,
+    shared_features: float = 1.0,
+    shared_heads: float = 0.0,
+    noise: float = 0.5,
+    same_inputs: bool = False,
+    linear: bool = False,
+) -> World:
+    r"""Regressions that share their features and their heads as far as two dials say.
+
+    With $x \sim N(0, I)$, for tasks $t = 1, 2, \dots$
+
+    $$h_t(x) = \tanh(x B_t), \quad
+      B_t = \sqrt{\rho_f}\, B + \sqrt{1 - \rho_f}\, B_t^{\text{own}}, \quad
+      a_t = \sqrt{\rho_h}\, a + \sqrt{1 - \rho_h}\, a_t^{\text{own}}, \quad
+      y_t = h_t(x)\, a_t / s_t + \sigma \varepsilon,$$
+
+    where the entries of $B$ and $B_t^{\text{own}}$ are $N(0, 4/\text{inputs})$, those of $a$,
+    $a_t^{\text{own}}$ and $\varepsilon$ are $N(0, 1)$, and $s_t$ is the standard deviation of
+    $h_t(x)\, a_t$: the signal has variance 1 and the best possible mean squared error is
+    $\sigma^2$. Two tasks' entries of $B_t$ at the same place correlate by $\rho_f$, those of
+    $a_t$ by $\rho_h$. With $\rho_f = 0$ no task can help another (the negative control); with
+    $\rho_f = 1$ one representation serves all; with $\rho_f = \rho_h = 1$ all tasks are one.
+
+    Arguments:
+        seed: of everything drawn; a task's draws do not depend on how many tasks there are.
+        tasks: how many, named `task_1`, `task_2`, …; or how many in each of several clusters that
+            have a $B$ and an $a$ of their own, so that nothing is shared across them: `(4, 1)` is
+            four related tasks and an outlier.
+        rows: examples of each task; the first rows are the same for any number of rows.
+        inputs: width of $x$.
+        features: width of $h$.
+        shared_features: $\rho_f$, between 0 and 1.
+        shared_heads: $\rho_h$, between 0 and 1.
+        noise: $\sigma$.
+        same_inputs: every row is labelled for all tasks (multi-label data); otherwise each task
+            has its own inputs (several data sets).
+        linear: $h_t(x) = x B_t$, where $s_t = \lVert B_t a_t \rVert$ is exact; for tanh it is
+            estimated from 10,000 further inputs.
+    """
+    clusters = (tasks,) if isinstance(tasks, int) else tuple(tasks)
+    if not clusters or min(clusters) < 1:
+        raise BookError(f"tasks must be at least 1 in each cluster, not {tasks}.")
+    _check_counts(rows=rows, inputs=inputs, features=features)
+    for dial, value in {"shared_features": shared_features, "shared_heads": shared_heads}.items():
+        if not 0 <= value <= 1:
+            raise BookError(f"{dial} is a share: it must lie between 0 and 1, not at {value}.")
+
+    represent = torch.matmul if linear else _hidden
+    reference = None if linear else _reference_inputs(seed, inputs)
+    x, noiseless, matrices, heads, targets = {}, {}, {}, {}, {}
+    owners = [cluster for cluster, size in enumerate(clusters) for _ in range(size)]
+    for number, cluster in enumerate(owners, start=1):
+        name = f"task_{number}"
+        matrix = (_GAIN / sqrt(inputs)) * _mixed(
+            shared_features,
+            _normal(inputs, features, generator(seed, "features", "cluster", cluster)),
+            _normal(inputs, features, generator(seed, "features", "task", number)),
+        )
+        head = _mixed(
+            shared_heads,
+            _normal(features, 1, generator(seed, "head", "cluster", cluster))[:, 0],
+            _normal(features, 1, generator(seed, "head", "task", number))[:, 0],
+        )
+        if reference is None:
+            spread = (matrix @ head).norm()
+        else:
+            spread = (_hidden(reference, matrix) @ head).std()
+        x[name] = _normal(rows, inputs, generator(seed, "inputs", 0 if same_inputs else number))
+        noiseless[name] = (represent(x[name], matrix) @ head / spread)[:, None]
+        error = _normal(rows, 1, generator(seed, "noise", number))
+        targets[name] = noiseless[name] + noise * error
+        matrices[name], heads[name] = matrix, head
+    regressions = [Task.regression(name) for name in targets]
+    if same_inputs:
+        data = MultiTaskData.multi_label(regressions, x["task_1"], targets)
+    else:
+        data = MultiTaskData.several(
+            {task: (x[task.name], targets[task.name]) for task in regressions}
+        )
+    return World(data, noiseless, matrices, heads)
+
+
+def layered_tasks(
+    seed: int,
+    *,
+    tasks: int,
+    rows: int,
+    inputs: int = 20,
+    features: int = 4,
+    shared_upper: float = 0.0,
+    noise: float = 0.5,
+) -> World:
+    r"""Regressions that share a lower layer of features, and an upper one as far as a dial says.
+
+    With $x \sim N(0, I)$, for tasks $t = 1, 2, \dots$
+
+    $$z(x) = \tanh(x B), \quad h_t(x) = \tanh(z(x)\, C_t), \quad
+      C_t = \sqrt{\rho}\, C + \sqrt{1 - \rho}\, C_t^{\text{own}}, \quad
+      y_t = h_t(x)\, a_t / s_t + \sigma \varepsilon,$$
+
+    where the entries of $B$ are $N(0, 4/\text{inputs})$, those of $C$ and $C_t^{\text{own}}$ are
+    $N(0, 4/\text{features})$, those of $a_t$ and $\varepsilon$ are $N(0, 1)$, and $s_t$ is the
+    standard deviation of $h_t(x)\, a_t$, estimated from 10,000 further inputs. With $\rho = 0$ the
+    tasks part behind the lower layer; with $\rho = 1$ all their hidden features are the same.
+
+    Arguments:
+        seed: of everything drawn; a task's draws do not depend on how many tasks there are.
+        tasks: how many, named `task_1`, `task_2`, ….
+        rows: examples, each labelled for all tasks; the first rows are the same for any number.
+        inputs: width of $x$.
+        features: width of $z$ and of $h_t$.
+        shared_upper: $\rho$, between 0 and 1.
+        noise: $\sigma$.
+
+    Returns:
+        A world whose `features` are the matrices $C_t$, from the lower features to the upper ones.
+    """
+    _check_counts(tasks=tasks, rows=rows, inputs=inputs, features=features)
+    if not 0 <= shared_upper <= 1:
+        raise BookError(
+            f"shared_upper is a share: it must lie between 0 and 1, not at {shared_upper}."
+        )
+    lower = _GAIN / sqrt(inputs) * _normal(inputs, features, generator(seed, "lower features"))
+    x = _normal(rows, inputs, generator(seed, "inputs"))
+    z, reference = _hidden(x, lower), _hidden(_reference_inputs(seed, inputs), lower)
+    common = _normal(features, features, generator(seed, "upper features"))
+    noiseless, matrices, heads, targets = {}, {}, {}, {}
+    for number in range(1, tasks + 1):
+        name = f"task_{number}"
+        own = _normal(features, features, generator(seed, "upper features", "task", number))
+        matrix = _GAIN / sqrt(features) * _mixed(shared_upper, common, own)
+        head = _normal(features, 1, generator(seed, "head", "task", number))[:, 0]
+        spread = (_hidden(reference, matrix) @ head).std()
+        noiseless[name] = (_hidden(z, matrix) @ head / spread)[:, None]
+        targets[name] = noiseless[name] + noise * _normal(rows, 1, generator(seed, "noise", number))
+        matrices[name], heads[name] = matrix, head
+    data = MultiTaskData.multi_label([Task.regression(name) for name in targets], x, targets)
+    return World(data, noiseless, matrices, heads)
+
+
+def two_scales(
+    seed: int,
+    *,
+    rows: int,
+    scale: float = 10.0,
+    inputs: int = 20,
+    features: int = 4,
+    shared_features: float = 1.0,
+    classes: int = 3,
+    noise: float = 0.5,
+) -> World:
+    r"""A classification and a regression on the same input and features, one loss far larger.
+
+    With $x \sim N(0, I)$, $h = \tanh(x B)$ and $h' = \tanh(x B')$,
+
+    $$\text{label} = \arg\max_c\, (z_c + \sigma \varepsilon_c), \quad z = h' A, \qquad
+      \text{value} = k\, (h a / s + \sigma \varepsilon), \qquad
+      B' = \rho_f B + \sqrt{1 - \rho_f^2}\, B^{\text{own}},$$
+
+    where $B$, $B^{\text{own}}$, $a$ and $s$ are as in `related_tasks` and each column of $A$ is
+    scaled so that $z_c$ has variance 1. The mean squared error of `value` grows with the square of
+    the dial $k$ while the cross-entropy of `label` and the difficulty of both tasks stay as they
+    are. The second dial, the correlation $\rho_f$ between the entries of $B'$ and $B$, leaves
+    `value` as it is: with $\rho_f = 0$ `label` needs other features (the negative control).
+
+    Arguments:
+        seed: of everything drawn.
+        rows: examples, each labelled for both tasks; the first rows are the same for any number.
+        scale: the dial $k$.
+        inputs: width of $x$.
+        features: width of $h$ and of $h'$.
+        shared_features: the dial $\rho_f$, between 0 and 1.
+        classes: width of $z$.
+        noise: $\sigma$.
+
+    Returns:
+        A world with the tasks `label` and `value`.
+    """
+    _check_counts(rows=rows, inputs=inputs, features=features, classes=classes)
+    if not scale > 0:
+        raise BookError(f"scale must be above 0, not {scale}.")
+    if not 0 <= shared_features <= 1:
+        raise BookError(f"shared_features must lie between 0 and 1, not at {shared_features}.")
+    common, own = (
+        _GAIN / sqrt(inputs) * _normal(inputs, features, generator(seed, "features", *purpose))
+        for purpose in ((), ("label",))
+    )
+    # Weights whose squares add up to 1 keep the entries' variance.
+    matrices = {"label": _mixed(shared_features**2, common, own), "value": common}
+    heads = {
+        "label": _normal(features, classes, generator(seed, "head", "label")),
+        "value": _normal(features, 1, generator(seed, "head", "value")),
+    }
+    reference = _reference_inputs(seed, inputs)
+    x = _normal(rows, inputs, generator(seed, "inputs"))
+    # (rows, features) x (features, outputs) -> (rows, outputs)
+    signal = {
+        name: _hidden(x, matrices[name]) @ head / (_hidden(reference, matrices[name]) @ head).std(0)
+        for name, head in heads.items()
+    }
+    noisy = {
+        name: clean + noise * _normal(rows, clean.shape[1], generator(seed, "noise", name))
+        for name, clean in signal.items()
+    }
+    data = MultiTaskData.multi_label(
+        [Task.classification("label", classes), Task.regression("value")],
+        x,
+        {"label": noisy["label"].argmax(1), "value": scale * noisy["value"]},
+    )
+    noiseless = {"label": signal["label"].argmax(1), "value": scale * signal["value"]}
+    return World(data, noiseless, matrices, heads)
+
+
+def _hidden(x: Tensor, matrix: Tensor) -> Tensor:
+    return torch.tanh(x @ matrix)
+
+
+def _reference_inputs(seed: int, inputs: int) -> Float[Tensor, "rows inputs"]:
+    return _normal(_REFERENCE_ROWS, inputs, generator(seed, "reference inputs"))
+
+
+def _mixed(share: float, common: Tensor, own: Tensor) -> Tensor:
+    """√share · common + √(1 − share) · own: unit variance, correlation `share` between tasks."""
+    return sqrt(share) * common + sqrt(1 - share) * own
+
+
+def _normal(rows: int, columns: int, source: torch.Generator) -> Float[Tensor, "rows columns"]:
+    """Standard normal numbers of which fewer rows are the first rows of more.
+
+    `torch.randn` fills whole blocks and draws the last one anew, so that a shorter draw is not
+    the beginning of a longer one; uniform numbers come one after another.
+    """
+    uniform = torch.rand(rows, columns, generator=source, dtype=torch.float64)
+    # 0 is possible and would become minus infinity.
+    return torch.special.ndtri(uniform.clamp(min=2.0**-54))
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise BookError(f"{name} must be at least 1, not {count}.")

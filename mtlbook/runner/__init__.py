@@ -1,0 +1,1 @@
+"""The runner: every chapter executed by papermill in a process of its own."""

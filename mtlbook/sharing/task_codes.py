@@ -1,0 +1,105 @@
+"""Section 3.1, several data sets in one network with a single head, with and without task codes.
+
+Pooling is the strongest sharing that there is: one function for all data sets. A one-hot task code
+e_t appended to the input tells the network which data set a row comes from.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.errors import BookError
+from mtlbook.tasks import Task
+
+
+def with_task_codes(data: MultiTaskData) -> MultiTaskData:
+    """Several data sets, with the one-hot code of its data set appended to each input.
+
+    Raises:
+        BookError: where a row carries the labels of several tasks, and so belongs to no single one.
+    """
+    marks = torch.stack([data.labelled[task.name] for task in data.tasks], dim=1)
+    if not bool((marks.sum(1) == 1).all()):
+        raise BookError(
+            "A task code says which data set a row comes from, but here rows carry the labels of "
+            "several tasks or of none: such data needs a head for each task (HardSharing)."
+        )
+    return data.with_codes(marks.long().argmax(1))
+
+
+class Pooled(nn.Module):
+    """One network with one head for all data sets: every task gets the same output.
+
+    ŷ_t = h(f(x)), or h(f([x, e_t])) where the data carries task codes
+    (`with_task_codes`): the code alone can tell the tasks apart. In a linear
+    network, `stages=[]`, it gives wᵀx + b_t, an intercept for each task and one slope for all.
+    Trained by `fit` on several data sets it sees the same rows and splits as `HardSharing` does,
+    and each data set's error is measured on its own rows.
+
+    Arguments:
+        stages: the hidden layers, from the input (and the code) on.
+        tasks: the data sets; of one kind and with equally many outputs.
+        width: features that the last stage gives to the head.
+
+    Example:
+        >>> schools = [Task.regression("first"), Task.regression("second")]
+        >>> model = Pooled([], schools, width=3 + 2)  # three inputs and a code of two
+        >>> {name: tuple(p.shape) for name, p in model(torch.ones(4, 5)).items()}
+        {'first': (4, 1), 'second': (4, 1)}
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], tasks: Sequence[Task], width: int) -> None:
+        super().__init__()
+        kinds = {(task.kind, task.outputs) for task in tasks}
+        if len(kinds) != 1:
+            raise BookError(
+                "Data sets are pooled under one head, so that their tasks must be of one kind with "
+                f"equally many outputs; these are {sorted(kinds)}. Give each a head of its own "
+                "(HardSharing) instead."
+            )
+        self.names = tuple(task.name for task in tasks)
+        self.network = nn.Sequential(*stages)
+        self.head = nn.Linear(width, tasks[0].outputs)
+
+    def forward(self, inputs: Float[Tensor, "examples ..."]) -> Mapping[str, Float[Tensor, "..."]]:
+        """The one prediction under each task's name, `(examples, outputs)`."""
+        prediction: Tensor = self.head(self.network(inputs))
+        return dict.fromkeys(self.names, prediction)
+
+
+class Interactions(nn.Module):
+    """A first stage that lets the task code turn on weights of its own: [x, e_t, x ⊗ e_t].
+
+    A linear head w on these features is (w_0 + v_t)ᵀ x + b_t: a slope common to all tasks and each
+    task's deviation from it. Without a penalty these are K separate regressions; with a ridge
+    penalty λ(‖w_0‖² + Σ_t ‖v_t‖²) they are mean-regularised multi-task learning (Evgeniou and
+    Pontil, 2004, in its primal form), the kernel (1 + δ_st) xᵀx'.
+
+    Arguments:
+        tasks: K, the length of the task code at the end of each input.
+
+    Example:
+        >>> x_and_code = torch.tensor([[5.0, 7.0, 0.0, 1.0]])  # two inputs, the second of two tasks
+        >>> Interactions(2)(x_and_code)
+        tensor([[5., 7., 0., 1., 0., 0., 5., 7.]])
+    """
+
+    def __init__(self, tasks: int) -> None:
+        super().__init__()
+        self.tasks = tasks
+
+    def width(self, inputs: int) -> int:
+        """How many features it makes of so many inputs (the code not counted)."""
+        return inputs + self.tasks + inputs * self.tasks
+
+    def forward(
+        self, inputs: Float[Tensor, "examples inputs"]
+    ) -> Float[Tensor, "examples features"]:
+        """Inputs with their code, and behind them a block for each task, 0 but for the row's."""
+        x, code = inputs[:, : -self.tasks], inputs[:, -self.tasks :]
+        # (examples, tasks, 1) x (examples, 1, inputs) -> (examples, tasks, inputs)
+        product = code.unsqueeze(2) * x.unsqueeze(1)
+        return torch.cat([inputs, product.flatten(1)], dim=1)

@@ -1,0 +1,1 @@
+"""Relatives of multi-task learning, in which tasks are learnt one after another."""

@@ -1,0 +1,141 @@
+"""How fast `fit` is: all seeds at once against one after another, one seed against plain PyTorch.
+
+Everything is timed side by side in one run, and the ratio is what counts: these machines differ and
+are rarely idle. Run with nothing else on the machine:
+
+    pytest tests/benchmarks -n 0 -s
+"""
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import pytest
+import torch
+from torch import nn
+
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
+from mtlbook.randomness import generator
+from mtlbook.sharing.hard import HardSharing
+from mtlbook.tasks import Task
+from mtlbook.training import Fit, fit
+
+TASKS = [Task.regression("first"), Task.regression("second")]
+SEEDS, STEPS, ROUNDS = 32, 200, 3
+# Widths of input and hidden layers, rows a batch, and how much faster 32 seeds at once should be.
+NETWORKS = {"64-32-32": (64, 32, 32, 4.0), "64-64-64": (64, 64, 64, 2.5)}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_data(width: int) -> MultiTaskData:
+    inputs = torch.randn(1500, width, generator=generator(0, "inputs"), dtype=torch.float64)
+    targets = {"first": inputs[:, 0] * inputs[:, 1], "second": inputs[:, 0] + inputs[:, 2]}
+    return MultiTaskData.multi_label(TASKS, inputs, targets)
+
+
+def builder(width: int, hidden: int) -> Callable[[], HardSharing]:
+    def build() -> HardSharing:
+        stages = [nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
+        return HardSharing(stages, TASKS, width=hidden)
+
+    return build
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = perf_counter()
+    call()
+    return perf_counter() - start
+
+
+def product_rate() -> float:
+    """The machine's own rate of float64 matrix products, operations a second."""
+    matrix = torch.randn(512, 512, dtype=torch.float64)
+    return 20 * 2 * 512**3 / seconds(lambda: [matrix @ matrix for _ in range(20)])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def bench_all_seeds_at_once(benchmark, network):
+    width, hidden, batch, aim = NETWORKS[network]
+    data, build = make_data(width), builder(width, hidden)
+
+    def run(vectorise: bool) -> Fit:
+        return fit(
+            build, data, seeds=range(SEEDS), steps=STEPS, batch_size=batch, vectorise=vectorise
+        )
+
+    ratios, shares = [], []
+    for _ in range(ROUNDS):
+        apart = seconds(lambda: run(False))
+        rate = product_rate()
+        together = seconds(lambda: run(True))
+        ratios.append(apart / together)
+        shares.append(run(True).cost.training.sum() / together / rate)
+    benchmark.pedantic(run, args=(True,), rounds=1)
+    benchmark.extra_info |= {"ratio": median(ratios), "share of the product rate": median(shares)}
+    print(
+        f"\n{network}, {SEEDS} seeds, batches of {batch}: at once {median(ratios):.2f} times as fast "
+        f"as one after another ({min(ratios):.2f} to {max(ratios):.2f}; aim {aim}), at "
+        f"{median(shares):.0%} of the machine's float64 matrix-product rate"
+    )
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def bench_one_seed(benchmark, network):
+    width, hidden, batch, _ = NETWORKS[network]
+    data, build = make_data(width), builder(width, hidden)
+    steps = 5 * STEPS
+
+    def by_fit() -> Fit:
+        return fit(build, data, seeds=[0], steps=steps, batch_size=batch)
+
+    def by_hand() -> None:
+        """What a reader would write: minibatches, validation, the best weights, a test."""
+        split = Holdout().draw(data, 0)
+        torch.set_default_dtype(torch.float64)
+        model = build()
+        torch.set_default_dtype(torch.float32)
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+
+        def loss_on(rows: torch.Tensor) -> torch.Tensor:
+            predicted = model(data.inputs[rows])
+            return torch.stack(
+                [
+                    task.loss(predicted[task.name], data.targets[task.name][rows]).mean()
+                    for task in TASKS
+                ]
+            ).sum()
+
+        best, kept, order = torch.inf, {}, torch.empty(0, dtype=torch.long)
+        for step in range(steps):
+            if len(order) < batch:
+                order = split.train[torch.randperm(len(split.train))]
+            rows, order = order[:batch], order[batch:]
+            optimiser.zero_grad()
+            loss = loss_on(rows)
+            loss.backward()
+            optimiser.step()
+            if not torch.isfinite(loss):
+                raise RuntimeError
+            if (step + 1) % (steps // 50) == 0:
+                with torch.no_grad():
+                    validation = float(loss_on(split.validation))
+                if validation < best:
+                    best, kept = validation, {n: v.clone() for n, v in model.state_dict().items()}
+        model.load_state_dict(kept)
+        with torch.no_grad():
+            loss_on(split.test)
+
+    ratios = [seconds(by_fit) / seconds(by_hand) for _ in range(ROUNDS)]
+    benchmark.pedantic(by_fit, rounds=1)
+    benchmark.extra_info["ratio"] = median(ratios)
+    print(
+        f"\n{network}, one seed, batches of {batch}: fit takes {median(ratios):.2f} times as long as "
+        f"a loop by hand ({min(ratios):.2f} to {max(ratios):.2f}; aim 1.3 at most)"
+    )

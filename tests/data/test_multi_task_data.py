@@ -1,0 +1,374 @@
+"""The three settings as one shape, splits that are nested, and every error that data can cause."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from jaxtyping import config
+from torch import Tensor
+
+from mtlbook.data import Holdout, MultiTaskData, Split
+from mtlbook.errors import BookError
+from mtlbook.tasks import Task
+
+A, B = Task.regression("a"), Task.binary("b")
+DIGIT = Task.classification("digit", classes=3)
+
+
+def inputs(rows: int, width: int = 2) -> Tensor:
+    return torch.arange(rows * width, dtype=torch.float64).view(rows, width)
+
+
+def labels(rows: int) -> Tensor:
+    """Zeros and ones in turn."""
+    return torch.arange(rows).remainder(2).double()
+
+
+def multi_label(rows: int) -> MultiTaskData:
+    return MultiTaskData.multi_label(
+        [A, B], inputs(rows), {"a": inputs(rows)[:, 0], "b": labels(rows)}
+    )
+
+
+def several(first: int, second: int, codes: bool = False) -> MultiTaskData:
+    return MultiTaskData.several(
+        {A: (inputs(first), inputs(first)[:, 1]), B: (-inputs(second), labels(second))}, codes
+    )
+
+
+def partial(rows: int, a: list[int], b: list[int]) -> MultiTaskData:
+    """Rows of which some carry the one label, some the other, some both."""
+    marks = {"a": torch.zeros(rows, dtype=torch.bool), "b": torch.zeros(rows, dtype=torch.bool)}
+    marks["a"][a], marks["b"][b] = True, True
+    targets = {"a": inputs(rows)[:, 0], "b": labels(rows)}
+    return MultiTaskData.partial([A, B], inputs(rows), targets, marks)
+
+
+# The three settings
+
+
+def test_multi_label_rows_carry_every_label():
+    data = multi_label(4)
+    assert data.targets["a"].tolist() == [[0], [2], [4], [6]]
+    assert data.targets["b"].tolist() == [[0], [1], [0], [1]]
+    assert all(bool(marks.all()) for marks in data.labelled.values())
+    assert {names: rows.tolist() for names, rows in data.groups().items()} == {
+        ("a", "b"): [0, 1, 2, 3]
+    }
+
+
+def test_several_data_sets_are_one_behind_the_other():
+    data = several(2, 3)
+    assert torch.equal(data.inputs, torch.cat([inputs(2), -inputs(3)]))
+    assert data.targets["a"].tolist() == [[1], [3], [0], [0], [0]]
+    assert data.targets["b"].tolist() == [[0], [0], [0], [1], [0]]
+    assert data.labelled["a"].tolist() == [True, True, False, False, False]
+    assert data.labelled["b"].tolist() == [False, False, True, True, True]
+    groups = {names: rows.tolist() for names, rows in data.groups().items()}
+    assert groups == {("a",): [0, 1], ("b",): [2, 3, 4]}
+
+
+def test_codes_are_appended_to_the_inputs():
+    data = several(2, 3, codes=True)
+    assert torch.equal(data.inputs[:, :2], several(2, 3).inputs)
+    assert data.inputs[:, 2:].tolist() == [[1, 0]] * 2 + [[0, 1]] * 3
+
+
+def test_targets_of_unlike_shape_stand_side_by_side():
+    rows = torch.tensor([0, 2, 1])
+    data = MultiTaskData.several({DIGIT: (inputs(3), rows), A: (inputs(2), inputs(2)[:, 0])})
+    assert data.targets["digit"].tolist() == [0, 2, 1, 0, 0]
+    assert data.targets["a"].shape == (5, 1)
+
+
+def test_rows_without_a_label_hold_zeros_whatever_they_held():
+    nan = float("nan")
+    marks = torch.tensor([True, False, True])
+    data = MultiTaskData.partial(
+        [A, DIGIT],
+        inputs(3),
+        {"a": torch.tensor([1.0, nan, 3.0]), "digit": torch.tensor([1, -7, 2])},
+        {"a": marks, "digit": marks},
+    )
+    assert data.targets["a"].tolist() == [[1], [0], [3]]
+    assert data.targets["digit"].tolist() == [1, 0, 2]
+
+
+def test_groups_of_partial_labels():
+    groups = partial(6, a=[0, 1, 2, 3], b=[2, 3, 4]).groups()
+    assert {names: rows.tolist() for names, rows in groups.items()} == {
+        ("a",): [0, 1],
+        ("a", "b"): [2, 3],
+        ("b",): [4],
+        (): [5],
+    }
+
+
+def test_images_are_inputs_too():
+    data = MultiTaskData.multi_label([DIGIT], torch.zeros(3, 8, 8), {"digit": torch.arange(3)})
+    assert data.inputs.shape == (3, 8, 8)
+
+
+# Errors of data
+
+
+def nan_inputs(value: float) -> MultiTaskData:
+    x = inputs(4)
+    x[1, 0], x[3, 1] = value, value
+    return MultiTaskData.multi_label([A], x, {"a": inputs(4)[:, 0]})
+
+
+def never_labelled() -> MultiTaskData:
+    return partial(4, a=[0, 1], b=[])
+
+
+def some_nan_targets() -> MultiTaskData:
+    target = torch.tensor([1.0, float("nan"), 2.0])
+    return MultiTaskData.multi_label([A], inputs(3), {"a": target})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nan_inputs(float("nan")), r"2 of 4 input rows hold NaN .*impute or drop them"),
+        (lambda: nan_inputs(float("inf")), r"2 of 4 input rows hold NaN or infinite"),
+        (never_labelled, r"Task 'b' has no labelled row: leave the task out or add labels"),
+        (some_nan_targets, r"1 labelled targets of task 'a' are not finite .*mark their rows"),
+        (
+            lambda: MultiTaskData.multi_label([A], inputs(3), {"a": inputs(3)}),
+            r"task 'a' \(regression, 1 outputs\) have the shape \(3, 2\)",
+        ),
+        (
+            lambda: MultiTaskData.multi_label([DIGIT], inputs(3), {"digit": inputs(3)[:, 0]}),
+            r"'digit' .*must be class numbers",
+        ),
+        (
+            lambda: MultiTaskData.multi_label([DIGIT], inputs(2), {"digit": torch.tensor([0, 3])}),
+            r"1 labelled targets of task 'digit' are not whole numbers from 0 to 2",
+        ),
+        (
+            lambda: MultiTaskData.multi_label([A, B], inputs(3), {"a": inputs(3)[:, 0]}),
+            r"'b' has no targets: there are targets for \['a'\]",
+        ),
+        (
+            lambda: MultiTaskData.multi_label([A, A], inputs(3), {"a": inputs(3)[:, 0]}),
+            r"same name among \['a', 'a'\]: rename",
+        ),
+        (
+            lambda: MultiTaskData.partial([A], inputs(3), {"a": inputs(3)[:, 0]}, {}),
+            r"No marks of labelled rows for \['a'\]",
+        ),
+        (
+            lambda: MultiTaskData.several(
+                {A: (inputs(2), inputs(2)[:, 0]), B: (inputs(2, width=3), labels(2))}
+            ),
+            r"inputs differ in shape, \{'a': \(2,\), 'b': \(3,\)\}",
+        ),
+        (
+            lambda: MultiTaskData.several({A: (inputs(3), inputs(2)[:, 0])}),
+            r"'a' has 3 input rows and 2 targets",
+        ),
+        (
+            lambda: MultiTaskData.several({DIGIT: (torch.zeros(2, 8, 8), torch.arange(2))}, True),
+            r"flat inputs, not to inputs of 2 axes an example: flatten",
+        ),
+    ],
+)
+def test_impossible_data_is_refused_with_cause_and_remedy(make: Callable, message: str):
+    with pytest.raises(BookError, match=message):
+        make()
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """As in a user's run, where shapes are not checked at every call as they are in tests."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_targets_and_marks_must_have_a_row_for_each_input():
+    message = r"Task 'a' has 2 targets and 3 marks of labelled rows for 3 input rows"
+    with pytest.raises(BookError, match=message):
+        MultiTaskData.multi_label([A], inputs(3), {"a": inputs(2)[:, 0]})
+    with pytest.raises(BookError, match=r"3 targets and 2 marks .*the three must agree"):
+        MultiTaskData.partial(
+            [A], inputs(3), {"a": inputs(3)[:, 0]}, {"a": torch.ones(2, dtype=torch.bool)}
+        )
+
+
+# Splits
+
+
+def parts(split: Split) -> list[list[int]]:
+    return [part.tolist() for part in (split.train, split.validation, split.test)]
+
+
+@given(
+    first=st.integers(12, 60),
+    second=st.integers(12, 60),
+    train=st.floats(0.3, 0.6),
+    seed=st.integers(0, 2**31),
+)
+def test_parts_are_disjoint_and_have_each_data_set_s_share(first, second, train, seed):
+    # No binary task: one class alone in a small training part would be an error.
+    data = MultiTaskData.several(
+        {
+            A: (inputs(first), inputs(first)[:, 0]),
+            A.renamed("c"): (inputs(second), inputs(second)[:, 1]),
+        }
+    )
+    split = Holdout(train=train, validation=0.2, test=0.2).draw(data, seed)
+    rows = [row for part in parts(split) for row in part]
+    assert len(rows) == len(set(rows))
+    assert set(rows) <= set(range(first + second))
+    for part, share in zip(parts(split), (train, 0.2, 0.2), strict=True):
+        for start, size in ((0, first), (first, second)):
+            inside = sum(start <= row < start + size for row in part)
+            assert abs(inside - share * size) < 1
+
+
+@given(
+    small=st.integers(6, 30),
+    more=st.integers(0, 30),
+    test=st.integers(1, 10),
+    seed=st.integers(0, 2**31),
+)
+def test_a_larger_training_part_contains_the_smaller_one(small, more, test, seed):
+    data = MultiTaskData.several(
+        {A: (inputs(80), inputs(80)[:, 0]), A.renamed("c"): (inputs(80), inputs(80)[:, 1])}
+    )
+    one = Holdout(train=small, validation=5, test=test).draw(data, seed)
+    two = Holdout(train=small + more, validation=5, test=test).draw(data, seed)
+    assert parts(one)[1:] == parts(two)[1:]
+    assert set(parts(one)[0]) <= set(parts(two)[0])
+    assert (len(one.train), len(two.train)) == (2 * small, 2 * (small + more))
+
+
+def test_shares_that_sum_to_one_use_every_row():
+    split = Holdout(train=0.6, validation=0.2, test=0.2).draw(multi_label(10), 0)
+    assert sorted(row for part in parts(split) for row in part) == list(range(10))
+    assert [len(part) for part in parts(split)] == [6, 2, 2]
+
+
+def test_counts_are_of_each_data_set():
+    split = Holdout(train=5, validation=2, test=3).draw(several(10, 20), 0)
+    assert [len(part) for part in parts(split)] == [10, 4, 6]
+    assert sum(row < 10 for row in parts(split)[0]) == 5
+
+
+def test_splits_repeat_and_differ_between_seeds():
+    data = multi_label(40)
+    assert parts(Holdout().draw(data, 3)) == parts(Holdout().draw(data, 3))
+    assert parts(Holdout().draw(data, 3)) != parts(Holdout().draw(data, 4))
+
+
+def test_every_row_is_as_likely_in_the_test_part():
+    data = multi_label(10)
+    counts = torch.zeros(10)
+    for seed in range(500):
+        counts[Holdout().draw(data, seed).test] += 1
+    # 500 draws of 2 of 10: 100 each, with a standard deviation of 9.
+    assert float((counts - 100).abs().max()) < 36
+
+
+@given(few=st.integers(3, 10), more=st.integers(0, 10), seed=st.integers(0, 2**31))
+def test_fewer_labels_are_the_first_of_more(few, more, seed):
+    data = multi_label(60)
+
+    def training_labels(count: int) -> set[int]:
+        split = Holdout(train=36, labels={"a": count}).draw(data, seed)
+        assert len(split.train) == 36
+        assert bool(split.labelled["b"].all())
+        outside = torch.cat([split.validation, split.test])
+        assert bool(split.labelled["a"][outside].all())
+        return set(split.train[split.labelled["a"][split.train]].tolist())
+
+    assert len(training_labels(few)) == few
+    assert training_labels(few) <= training_labels(few + more)
+    # The data itself is as it was.
+    assert bool(data.labelled["a"].all())
+
+
+def test_training_rows_left_without_any_label_are_dropped():
+    split = Holdout(train=10, validation=5, test=5, labels={"a": 4}).draw(several(30, 30), 0)
+    assert sum(row < 30 for row in parts(split)[0]) == 4
+    assert sum(row >= 30 for row in parts(split)[0]) == 10
+    assert len(split.test) == 10
+
+
+def test_a_part_may_be_left_out():
+    split = Holdout(train=0.5, validation=0, test=0.5).draw(multi_label(10), 0)
+    assert [len(part) for part in parts(split)] == [5, 0, 5]
+
+
+# Errors of splits
+
+
+def one_class(task: Task, target: Tensor) -> MultiTaskData:
+    return MultiTaskData.multi_label([task], inputs(len(target)), {task.name: target})
+
+
+@pytest.mark.parametrize(
+    ("data", "holdout", "message"),
+    [
+        (
+            several(10, 4),
+            Holdout(train=6, validation=2, test=2),
+            r"asks for 2 test, 2 validation and 6 training rows where there are 4: ask for fewer",
+        ),
+        (
+            multi_label(10),
+            Holdout(train=0.6, validation=0.3, test=0.2),
+            r"where there are 10: ask for fewer",
+        ),
+        (
+            multi_label(10),
+            Holdout(labels={"c": 3, "a": 2}),
+            r"limits the labels of \['c'\], .*its tasks are \['a', 'b'\]",
+        ),
+        (
+            multi_label(10),
+            Holdout(labels={"a": 7}),
+            r"keeps 7 training labels of task 'a', which has only 6: keep fewer",
+        ),
+        (
+            multi_label(10),
+            Holdout(train=0),
+            r"training part is empty",
+        ),
+        (
+            several(100, 4),
+            Holdout(train=0.6, validation=0.2, test=0.2),
+            r"Task 'b' has no labelled row in the validation part of seed 0: make the part larger",
+        ),
+        (
+            multi_label(10),
+            Holdout(labels={"a": 0}),
+            r"Task 'a' has no labelled row in the train part of seed 0",
+        ),
+        (
+            one_class(DIGIT, torch.ones(20, dtype=torch.long)),
+            Holdout(),
+            r"All 12 training labels of task 'digit' are of one class for seed 0",
+        ),
+        (
+            one_class(B, torch.zeros(20, dtype=torch.float64)),
+            Holdout(),
+            r"All 12 training labels of task 'b' are of one class .*merge rare classes",
+        ),
+    ],
+)
+def test_impossible_splits_are_refused_with_cause_and_remedy(
+    data: MultiTaskData, holdout: Holdout, message: str
+):
+    with pytest.raises(BookError, match=message):
+        holdout.draw(data, 0)
+
+
+def test_a_single_value_of_a_regression_is_no_error():
+    split = Holdout().draw(one_class(A, torch.ones(20, dtype=torch.float64)), 0)
+    assert len(split.train) == 12

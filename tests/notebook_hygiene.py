@@ -1,0 +1,416 @@
+"""What a notebook of the book must be: each check is a small function that says what is wrong.
+
+The checks read a notebook and never run it: nbval does that, but passes a notebook that was never
+executed, and says nothing about its form.
+"""
+
+import ast
+import re
+import sys
+import tokenize
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbval.plugin import comment_markers, metadata_tags
+
+from tests.project import importable_dependencies, imported
+
+LEAST_SEEDS = 16
+LEAST_EXERCISES = 2
+LONGEST_FUNCTION = 30
+LARGEST_FILE = 2_000_000
+
+FILE_NAME = re.compile(r"(\d+(?:_\d+)*)_[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+FOLDER_NAME = re.compile(r"(\d+)_[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+
+# What differs from machine to machine. Longer patterns than a name alone, for prose says "home".
+MACHINE_PATH = re.compile(
+    r"(?<![\w.:/])/(?:home|root|work|tmp|Users|mnt|opt|usr|var)/|\b[A-Z]:\\[\w ]+\\"
+)
+TIMESTAMP = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\b\d\d:\d\d:\d\d\b")
+PROGRESS_BAR = re.compile(r"\bit/s\b|\bs/it\b|%\||\r|━")
+WARNING = re.compile(r"\w*Warning\b|\bWARNING\b")
+MEMORY_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
+
+
+@dataclass(frozen=True)
+class Book:
+    """A notebook with its path relative to the root of the book."""
+
+    path: Path
+    notebook: NotebookNode
+    size: int
+
+    @classmethod
+    def read(cls, root: Path, path: Path) -> "Book":
+        """Read and validate a notebook of the book at `root`."""
+        notebook = nbformat.read(root / path, as_version=4)
+        nbformat.validate(notebook)
+        return cls(path, notebook, (root / path).stat().st_size)
+
+    @property
+    def section(self) -> str:
+        """The paper's section, "3.1" for `3_1_hard_parameter_sharing.ipynb`."""
+        return section_of(self.path.stem)
+
+    @property
+    def code_cells(self) -> list[NotebookNode]:
+        """All code cells."""
+        return [cell for cell in self.notebook.cells if cell.cell_type == "code"]
+
+    @property
+    def prose(self) -> list[str]:
+        """The sources of the markdown cells."""
+        return [cell.source for cell in self.notebook.cells if cell.cell_type == "markdown"]
+
+    @property
+    def outputs(self) -> list[NotebookNode]:
+        """All outputs of all cells."""
+        return [output for cell in self.code_cells for output in cell.outputs]
+
+    @cached_property
+    def trees(self) -> list[ast.Module]:
+        """The syntax trees of the cells that are plain Python."""
+        return [tree for cell in self.code_cells if (tree := parse(cell.source)) is not None]
+
+
+Check = Callable[[Book], list[str]]
+
+
+def section_of(stem: str) -> str:
+    """The section that a file's name starts with; empty where it starts with none."""
+    match = re.match(r"\d+(?:_\d+)*(?=_[a-z])", stem)
+    return match[0].replace("_", ".") if match else ""
+
+
+def parse(source: str) -> ast.Module | None:
+    """The syntax tree of a cell, or None where it is not plain Python."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        return None
+
+
+def name(book: Book) -> list[str]:
+    """The file is `<section>_<title>.ipynb` in a folder with the number of its chapter."""
+    file, folder = FILE_NAME.fullmatch(book.path.stem), FOLDER_NAME.fullmatch(book.path.parent.name)
+    if not file:
+        return [f"{book.path.name} is not <section>_<title>.ipynb in small letters"]
+    if not folder or len(book.path.parts) != 3 or book.path.parts[0] != "notebooks":
+        return [f"{book.path.parent} is not notebooks/<chapter>_<title>"]
+    if folder[1] != file[1].split("_")[0]:
+        return [f"section {book.section} lies in the folder of chapter {folder[1]}"]
+    return []
+
+
+def executed(book: Book) -> list[str]:
+    """Every code cell was executed, from top to bottom in a fresh kernel, without an error."""
+    counts = [cell.execution_count for cell in book.code_cells]
+    faults = []
+    if counts != list(range(1, len(counts) + 1)):
+        faults.append(f"not executed once from top to bottom: the counts are {counts}")
+    if not any(book.outputs):
+        faults.append("no cell has an output")
+    if any(output.output_type == "error" for output in book.outputs):
+        faults.append("an output is an error")
+    return faults
+
+
+def parameters(book: Book) -> list[str]:
+    """The first code cell, and no other, is tagged `parameters` and holds commented literals."""
+    tagged = [
+        number
+        for number, cell in enumerate(book.code_cells)
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
+    if tagged != [0]:
+        return [f"the first code cell alone must be tagged `parameters`; tagged are {tagged}"]
+    source = book.code_cells[0].source
+    tree = parse(source)
+    if tree is None:
+        return ["the parameters are not plain Python"]
+    faults, values = [], {}
+    commented = lines_with_comments(source)
+    for statement in tree.body:
+        match literal_assignment(statement):
+            case (str(target), value):
+                values[target] = value
+                if not commented & set(range(statement.lineno, (statement.end_lineno or 0) + 1)):
+                    faults.append(f"parameter {target} has no comment on its line")
+            case _:
+                faults.append(f"not a literal assignment: {ast.unparse(statement)}")
+    return faults + common_parameters(values)
+
+
+def literal_assignment(statement: ast.stmt) -> tuple[str, object] | None:
+    """The name and the value of a statement such as `seeds = 16`."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=target)], value=value):
+            try:
+                return target, ast.literal_eval(value)
+            except ValueError:
+                return None
+    return None
+
+
+def lines_with_comments(source: str) -> set[int]:
+    """The numbers of the lines that hold a comment."""
+    tokens = tokenize.generate_tokens(StringIO(source).readline)
+    return {token.start[0] for token in tokens if token.type == tokenize.COMMENT}
+
+
+def common_parameters(values: dict[str, object]) -> list[str]:
+    """What is wrong with the parameters that every notebook has."""
+    faults = [
+        f"parameter {key} must be a {kind.__name__}, not {values.get(key)!r}"
+        for key, kind in {"seeds": int, "first_seed": int, "device": str, "dataset": str}.items()
+        if type(values.get(key)) is not kind
+    ]
+    seeds = values.get("seeds")
+    if isinstance(seeds, int) and seeds < LEAST_SEEDS:
+        faults.append(f"seeds = {seeds}: at least {LEAST_SEEDS} are needed")
+    return faults
+
+
+def kernel(book: Book) -> list[str]:
+    """The kernel is called `python3`: the one of the reader's own environment."""
+    found = book.notebook.metadata.get("kernelspec", {}).get("name")
+    return [] if found == "python3" else [f"the kernel is {found!r}, not 'python3'"]
+
+
+def no_widgets(book: Book) -> list[str]:
+    """No widget state is saved: a notebook with one is not rendered by GitHub."""
+    widgets = [
+        kind for output in book.outputs for kind in output.get("data", {}) if "widget" in kind
+    ]
+    if "widgets" in book.notebook.metadata:
+        widgets.append("the notebook's metadata")
+    return [f"widget state in {place}" for place in widgets]
+
+
+def nothing_of_the_machine(book: Book) -> list[str]:
+    """Neither sources nor outputs nor metadata hold an absolute path or a time."""
+    patterns = {"an absolute path": MACHINE_PATH, "a time": TIMESTAMP}
+    return [f"{what}: {hit}" for what, hit in find(patterns, [*sources(book), *shown(book)])]
+
+
+def quiet_outputs(book: Book) -> list[str]:
+    """No output is a progress bar, a warning or a memory address, or went to stderr."""
+    patterns = {
+        "a progress bar": PROGRESS_BAR,
+        "a warning": WARNING,
+        "a memory address": MEMORY_ADDRESS,
+    }
+    faults = [f"{what}: {hit}" for what, hit in find(patterns, shown(book))]
+    return faults + [
+        f"on stderr: {output.text}" for output in book.outputs if output.get("name") == "stderr"
+    ]
+
+
+def find(patterns: dict[str, re.Pattern[str]], texts: list[str]) -> Iterator[tuple[str, str]]:
+    """Each pattern that is found in the texts, with the piece of text around it."""
+    for what, pattern in patterns.items():
+        for text in texts:
+            if match := pattern.search(text):
+                yield what, text[max(0, match.start() - 30) : match.end() + 30]
+
+
+def sources(book: Book) -> list[str]:
+    """The cells' sources, and the metadata of the cells and of the notebook."""
+    metadata = [str(cell.metadata) for cell in book.notebook.cells]
+    return [cell.source for cell in book.notebook.cells] + [*metadata, str(book.notebook.metadata)]
+
+
+def shown(book: Book) -> list[str]:
+    """The texts of the outputs."""
+    texts = [output.text for output in book.outputs if output.output_type == "stream"]
+    for output in book.outputs:
+        data = output.get("data", {})
+        texts += [str(text) for kind, text in data.items() if not kind.startswith("image/")]
+    return texts
+
+
+def strict(book: Book) -> list[str]:
+    """No cell asks nbval to skip or to ignore it, or hides its value by a semicolon.
+
+    nbval shows the value of a cell in spite of its semicolon, and then finds it unexpected.
+    """
+    faults = []
+    for cell in book.code_cells:
+        tags = set(cell.metadata.get("tags", [])) & set(metadata_tags)
+        comments = {line.strip().lstrip("# ") for line in cell.source.splitlines() if "#" in line}
+        faults += [f"nbval is told {told}" for told in tags | (comments & set(comment_markers))]
+        if cell.source.rstrip().endswith(";"):
+            faults.append(
+                f"a semicolon ends the cell: assign its value to _ instead: {cell.source}"
+            )
+    return faults
+
+
+def images_have_alternative_texts(book: Book) -> list[str]:
+    """Every image, in outputs and in prose, says in words what it shows."""
+    faults = [
+        f"an output of type {kind} has no alternative text"
+        for output in book.outputs
+        for kind in output.get("data", {})
+        if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt", "").strip()
+    ]
+    html = [output.get("data", {}).get("text/html", "") for output in book.outputs]
+    for text in [*book.prose, *html]:
+        faults += [f"no alternative text: {hit}" for hit in re.findall(r"!\[\s*\]\([^)]*\)", text)]
+        images = re.findall(r"<img\b[^>]*>", text)
+        faults += [
+            f"no alternative text: {hit}" for hit in images if not re.search(r'alt="[^"]', hit)
+        ]
+    return faults
+
+
+def structure(book: Book) -> list[str]:
+    """The parts that every notebook has, as far as a program can see them."""
+    first = book.notebook.cells[0].source if book.notebook.cells else ""
+    headings = re.findall(r"^(#+) +(.+?) *$", "\n".join(book.prose), re.MULTILINE)
+    titles = [text for marks, text in headings if marks == "#"]
+    wanted = {
+        "the notebook must start with its title": re.match(r"# \S", first),
+        f"the first cell must name section {book.section}": re.search(
+            rf"(?:§|[Ss]ection) ?{re.escape(book.section)}(?![.\d]*\d)", first
+        ),
+        "the first cell must cite Ruder (2017)": "Ruder" in first and "2017" in first,
+        "there must be one title": len(titles) == 1,
+        "an equation is missing": any("$$" in text for text in book.prose),
+    }
+    faults = [fault for fault, good in wanted.items() if not good]
+    found = [text.lower() for marks, text in headings if marks != "#"]
+    return faults + [
+        f"the heading {part!r} is missing"
+        for part in ("When it fails", "Exercises", "References")
+        if not any(part.lower() in text for text in found)
+    ]
+
+
+def exercises(book: Book) -> list[str]:
+    """There are exercises of this section that the reader can check."""
+    ids = [
+        call.args[0].value
+        for tree in book.trees
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) == "exercises.check"
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    ]
+    faults = [
+        f"exercise {one!r} is not of section {book.section}"
+        for one in ids
+        if str(one).rpartition(".")[0] != book.section
+    ]
+    if len(set(ids)) < LEAST_EXERCISES:
+        faults.append(
+            f"exercises.check is called for {ids}: {LEAST_EXERCISES} exercises are needed"
+        )
+    return faults
+
+
+def plain_python(book: Book) -> list[str]:
+    """No cell is empty, or needs IPython's magics or a shell."""
+    faults = [
+        f"not plain Python: {cell.source}" for cell in book.code_cells if not parse(cell.source)
+    ]
+    empty = [cell for cell in book.notebook.cells if not cell.source.strip()]
+    return faults + ["a cell is empty" for _ in empty]
+
+
+def short_functions(book: Book) -> list[str]:
+    """What is longer than a screen belongs into the package."""
+    return [
+        f"{function.name} has {length} lines, more than {LONGEST_FUNCTION}"
+        for function in functions(book.trees)
+        if (length := (function.end_lineno or 0) - function.lineno + 1) > LONGEST_FUNCTION
+    ]
+
+
+def functions(trees: list[ast.Module]) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    """The functions and classes that are defined anywhere in the trees."""
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                yield node
+
+
+def declared_imports(book: Book) -> list[str]:
+    """Only this package, what it declares as a dependency, and the standard library."""
+    names = {module.partition(".")[0] for tree in book.trees for module in imported(tree)}
+    undeclared = sorted(names - sys.stdlib_module_names - importable_dependencies() - {"mtlbook"})
+    return [f"{one} is not a declared dependency" for one in undeclared]
+
+
+def small(book: Book) -> list[str]:
+    """A notebook is small enough to be rendered by GitHub and to be kept in git."""
+    return [] if book.size < LARGEST_FILE else [f"{book.size} bytes: {LARGEST_FILE} is the most"]
+
+
+CHECKS: tuple[Check, ...] = (
+    name,
+    executed,
+    parameters,
+    kernel,
+    no_widgets,
+    nothing_of_the_machine,
+    quiet_outputs,
+    strict,
+    images_have_alternative_texts,
+    structure,
+    exercises,
+    plain_python,
+    short_functions,
+    declared_imports,
+    small,
+)
+
+
+def canonical(function: ast.FunctionDef | ast.ClassDef) -> str:
+    """A function's code without its name, docstring, annotations, and choice of local names."""
+    copy = ast.parse(ast.unparse(function)).body[0]
+    assert isinstance(copy, ast.FunctionDef | ast.ClassDef)
+    numbers: dict[str, str] = {copy.name: "itself"}
+    for node in ast.walk(copy):
+        own = node.arg if isinstance(node, ast.arg) else None
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            own = node.id
+        if own:
+            numbers.setdefault(own, f"local{len(numbers)}")
+    for node in ast.walk(copy):
+        if isinstance(node, ast.arg):
+            node.arg, node.annotation = numbers[node.arg], None
+        elif isinstance(node, ast.Name):
+            node.id = numbers.get(node.id, node.id)
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
+    copy.name, copy.decorator_list = "itself", []
+    if ast.get_docstring(copy) is not None:
+        copy.body = copy.body[1:]
+    return ast.dump(copy)
+
+
+def is_substantial(function: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Whether a function is long enough that two alike are a copy and no accident."""
+    statements = sum(isinstance(node, ast.stmt) for node in ast.walk(function))
+    return statements - 1 - (ast.get_docstring(function) is not None) >= 2
+
+
+def copies(
+    notebooks: dict[str, list[ast.Module]], package: dict[str, list[ast.Module]]
+) -> list[str]:
+    """The functions of notebooks that are defined in a second place, too, under whatever name."""
+    places: dict[str, list[str]] = {}
+    for place, trees in (notebooks | package).items():
+        for function in functions(trees):
+            if is_substantial(function):
+                places.setdefault(canonical(function), []).append(f"{function.name} in {place}")
+    known = {canonical(function) for trees in notebooks.values() for function in functions(trees)}
+    return [" = ".join(found) for code, found in places.items() if len(found) > 1 and code in known]

@@ -1,0 +1,377 @@
+"""The checks of the notebooks: a good notebook passes all, and each fault is found by its check."""
+
+import ast
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from textwrap import dedent
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from tests import notebook_hygiene as hygiene
+from tests.ledger_hygiene import FIELDS, figure_faults, ledger_faults
+from tests.notebook_hygiene import CHECKS, Book, Check, copies
+
+PATH = Path("notebooks/3_sharing_methods/3_1_hard_parameter_sharing.ipynb")
+
+TITLE = "# Hard parameter sharing\n\n§3.1 of the overview (Ruder, 2017) says that ..."
+PARAMETERS = """\
+seeds = 16  # how many replicates
+first_seed = 0  # of the first replicate
+device = "cpu"  # auto, cpu, cuda or cuda:1
+dataset = "digits"  # digits or worlds
+penalties = [0.0, -1.0]  # the dial
+"""
+IMAGE = new_output(
+    "display_data",
+    data={"image/png": "AAAA", "text/plain": "The loss falls."},
+    metadata={"image/png": {"alt": "The loss falls."}},
+)
+OTHER_PATH = "/" + "home/ada/data"
+
+
+def good() -> Book:
+    """A notebook that passes every check."""
+    code = [
+        (PARAMETERS, []),
+        ("import torch\nfrom mtlbook import exercises", []),
+        ("print(torch.ones(1))", [new_output("stream", name="stdout", text="tensor([1.])\n")]),
+        ("figure()", [deepcopy(IMAGE)]),
+        ("exercises.check('3.1.a', ...)\nexercises.check('3.1.b', ...)", []),
+    ]
+    cells = [
+        new_markdown_cell(TITLE),
+        new_markdown_cell("## The idea\n\n$$L = L_1 + L_2$$\n\n![The net](net.png)"),
+        *(new_code_cell(source, outputs=outputs) for source, outputs in code),
+        new_markdown_cell("## When it fails\n\n## Exercises\n\n## References"),
+    ]
+    kernelspec = {"name": "python3", "display_name": "Python 3"}
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernelspec})
+    for count, cell in enumerate(Book(PATH, notebook, 0).code_cells, start=1):
+        cell.execution_count = count
+    notebook.cells[2].metadata["tags"] = ["parameters"]
+    return Book(PATH, notebook, 1000)
+
+
+def code(source: str) -> Callable[[Book], None]:
+    """A mutation that replaces the source of the second code cell."""
+
+    def mutate(book: Book) -> None:
+        book.code_cells[1].source = dedent(source)
+
+    return mutate
+
+
+def parameter(line: str, new: str) -> Callable[[Book], None]:
+    """A mutation of the cell of parameters."""
+
+    def mutate(book: Book) -> None:
+        assert line in PARAMETERS
+        book.code_cells[0].source = PARAMETERS.replace(line, new)
+
+    return mutate
+
+
+def prose(cell: int, old: str, new: str) -> Callable[[Book], None]:
+    """A mutation of a markdown cell."""
+
+    def mutate(book: Book) -> None:
+        source = book.notebook.cells[cell].source
+        assert old in source
+        book.notebook.cells[cell].source = source.replace(old, new)
+
+    return mutate
+
+
+def printed(text: str, stream: str = "stdout") -> Callable[[Book], None]:
+    """A mutation that prints a text."""
+
+    def mutate(book: Book) -> None:
+        book.code_cells[2].outputs = [new_output("stream", name=stream, text=text)]
+
+    return mutate
+
+
+def shown(kind: str, data: str) -> Callable[[Book], None]:
+    """A mutation that shows an output of a MIME type."""
+
+    def mutate(book: Book) -> None:
+        book.code_cells[2].outputs = [new_output("display_data", data={kind: data})]
+
+    return mutate
+
+
+def never_executed(book: Book) -> None:
+    for cell in book.code_cells:
+        cell.execution_count, cell.outputs = None, []
+
+
+def executed_out_of_order(book: Book) -> None:
+    book.code_cells[0].execution_count, book.code_cells[1].execution_count = 2, 1
+
+
+def stopped_by_an_error(book: Book) -> None:
+    book.code_cells[2].outputs = [new_output("error", ename="E", evalue="e", traceback=[])]
+
+
+def untagged(book: Book) -> None:
+    book.code_cells[0].metadata["tags"] = []
+
+
+def tagged_twice(book: Book) -> None:
+    book.code_cells[1].metadata["tags"] = ["parameters"]
+
+
+def other_kernel(book: Book) -> None:
+    book.notebook.metadata.kernelspec["name"] = "conda-env"
+
+
+def widget_state(book: Book) -> None:
+    book.notebook.metadata["widgets"] = {}
+
+
+def execution_times(book: Book) -> None:
+    book.code_cells[0].metadata["execution"] = {"iopub.status.idle": "2026-01-31T12:00:00Z"}
+
+
+def skipped_by_nbval(book: Book) -> None:
+    book.code_cells[1].metadata["tags"] = ["nbval-skip"]
+
+
+def image_without_text(book: Book) -> None:
+    book.code_cells[3].outputs[0].metadata = {}
+
+
+def empty_cell(book: Book) -> None:
+    book.notebook.cells.append(new_markdown_cell(""))
+
+
+LONG_FUNCTION = "def long():\n" + "    step()\n" * hygiene.LONGEST_FUNCTION
+
+FAULTS: list[tuple[Check, Callable[[Book], None]]] = [
+    (hygiene.executed, never_executed),
+    (hygiene.executed, executed_out_of_order),
+    (hygiene.executed, stopped_by_an_error),
+    (hygiene.parameters, untagged),
+    (hygiene.parameters, tagged_twice),
+    (hygiene.parameters, parameter("seeds = 16  # how many replicates", "seeds = 16")),
+    (hygiene.parameters, parameter("seeds = 16", "seeds = 8")),
+    (hygiene.parameters, parameter("seeds = 16", "seeds = True")),
+    (hygiene.parameters, parameter("first_seed", "start")),
+    (hygiene.parameters, parameter('"cpu"', "None")),
+    (hygiene.parameters, parameter("[0.0, -1.0]", "list(range(3))")),
+    (hygiene.parameters, parameter("penalties =", "import os; penalties =")),
+    (hygiene.kernel, other_kernel),
+    (hygiene.no_widgets, widget_state),
+    (hygiene.no_widgets, shown("application/vnd.jupyter.widget-view+json", "{}")),
+    (hygiene.nothing_of_the_machine, printed(f"read {OTHER_PATH}\n")),
+    (hygiene.nothing_of_the_machine, printed("read C" + r":\Users\ada")),
+    (hygiene.nothing_of_the_machine, shown("text/html", f"<td>{OTHER_PATH}</td>")),
+    (hygiene.nothing_of_the_machine, code(f"open('{OTHER_PATH}')")),
+    (hygiene.nothing_of_the_machine, printed("started 2026-01-31 12:00")),
+    (hygiene.nothing_of_the_machine, execution_times),
+    (hygiene.quiet_outputs, printed("100%|#####| 3/3")),
+    (hygiene.quiet_outputs, printed("3.1 it/s")),
+    (hygiene.quiet_outputs, printed("FutureWarning: soon")),
+    (hygiene.quiet_outputs, printed("anything", stream="stderr")),
+    (hygiene.quiet_outputs, shown("text/plain", "<object at 0x7f00aa12>")),
+    (hygiene.strict, skipped_by_nbval),
+    (hygiene.strict, code("# NBVAL_IGNORE_OUTPUT\nimport torch")),
+    (hygiene.strict, code("torch.ones(1);")),
+    (hygiene.images_have_alternative_texts, image_without_text),
+    (hygiene.images_have_alternative_texts, shown("text/html", '<img src="a.png">')),
+    (hygiene.images_have_alternative_texts, prose(1, "![The net]", "![]")),
+    (hygiene.structure, prose(0, "# Hard", "Hard")),
+    (hygiene.structure, prose(0, "§3.1", "§3.10")),
+    (hygiene.structure, prose(0, "2017", "1997")),
+    (hygiene.structure, prose(1, "## The idea", "# The idea")),
+    (hygiene.structure, prose(1, "$$", "$")),
+    (hygiene.structure, prose(-1, "## When it fails", "When it fails")),
+    (hygiene.structure, prose(-1, "References", "Sources")),
+    (hygiene.exercises, code("exercises.check('3.2.a', ...)")),
+    (hygiene.plain_python, code("%matplotlib inline")),
+    (hygiene.plain_python, empty_cell),
+    (hygiene.short_functions, code(LONG_FUNCTION)),
+    (hygiene.declared_imports, code("from tensorflow import keras")),
+    (hygiene.declared_imports, code("def late():\n    import tensorflow")),
+]
+
+BAD_PATHS = (
+    "notebooks/3_sharing_methods/hard_parameter_sharing.ipynb",
+    "notebooks/3_sharing_methods/3_1_Hard.ipynb",
+    "notebooks/3_sharing_methods/3_1.ipynb",
+    "notebooks/4_mechanisms/3_1_hard_parameter_sharing.ipynb",
+    "notebooks/sharing_methods/3_1_hard_parameter_sharing.ipynb",
+    "notebooks/3_1_hard_parameter_sharing.ipynb",
+    "notebooks/3_sharing_methods/more/3_1_hard_parameter_sharing.ipynb",
+)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_good_notebook_passes(check: Check) -> None:
+    assert check(good()) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "mutate"),
+    FAULTS,
+    ids=[f"{check.__name__}-{n}" for n, (check, _) in enumerate(FAULTS)],
+)
+def test_each_fault_is_found_by_its_check_alone(check: Check, mutate: Callable) -> None:
+    book = good()
+    mutate(book)
+    assert {found.__name__ for found in CHECKS if found(book)} == {check.__name__}
+
+
+@pytest.mark.parametrize("path", BAD_PATHS)
+def test_a_wrong_name_or_folder_is_found(path: str) -> None:
+    assert hygiene.name(Book(Path(path), good().notebook, 0)) != []
+
+
+def test_a_large_file_is_found() -> None:
+    assert hygiene.small(Book(PATH, good().notebook, hygiene.LARGEST_FILE)) != []
+
+
+def test_every_check_is_shown_to_fail() -> None:
+    shown_elsewhere = {hygiene.name, hygiene.small}
+    assert {check for check, _ in FAULTS} | shown_elsewhere == set(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("stem", "section"),
+    [("3_1_hard", "3.1"), ("1_from_one_task", "1"), ("7_2_10_cues", "7.2.10"), ("hard", "")],
+)
+def test_a_section_is_the_numbers_in_front_of_the_title(stem: str, section: str) -> None:
+    assert hygiene.section_of(stem) == section
+
+
+def test_a_notebook_is_read_and_validated(tmp_path: Path) -> None:
+    (tmp_path / PATH).parent.mkdir(parents=True)
+    nbformat.write(good().notebook, tmp_path / PATH)
+    book = Book.read(tmp_path, PATH)
+    assert book.section == "3.1"
+    assert [check.__name__ for check in CHECKS if check(book)] == []
+    (tmp_path / PATH).write_text('{"nbformat": 4, "nbformat_minor": 5, "cells": []}')
+    with pytest.raises(nbformat.ValidationError):
+        Book.read(tmp_path, PATH)
+
+
+ONE = """
+def total(losses, weights):
+    '''The weighted sum.'''
+    parts = [weight * loss for weight, loss in zip(weights, losses)]
+    return sum(parts)
+"""
+RENAMED = """
+def joint(values: list, factors: list) -> float:
+    products = [factor * value for factor, value in zip(factors, values)]
+    return sum(products)
+"""
+DIFFERENT = """
+def total(losses, weights):
+    parts = [weight + loss for weight, loss in zip(weights, losses)]
+    return sum(parts)
+"""
+
+
+def trees(source: str) -> list[ast.Module]:
+    return [ast.parse(source)]
+
+
+def test_a_copy_is_found_under_another_name() -> None:
+    assert copies({"a.ipynb": trees(ONE)}, {"module": trees(RENAMED)}) != []
+    assert copies({"a.ipynb": trees(ONE), "b.ipynb": trees(RENAMED)}, {}) != []
+
+
+def test_functions_that_differ_or_lie_in_the_package_alone_are_no_copies() -> None:
+    assert copies({"a.ipynb": trees(ONE)}, {"module": trees(DIFFERENT)}) == []
+    assert copies({}, {"one": trees(ONE), "other": trees(RENAMED)}) == []
+
+
+CLAIMS = [
+    {"id": "3.1-a", "section": "3.1", "statement": "It helps.", "smallest": 1.0},
+    {"id": "9-later", "section": "9", "statement": "Not tested yet.", "smallest": 1.0},
+]
+RECORD = {
+    "id": "3.1-a",
+    "section": "3.1",
+    "statement": "It helps.",
+    "effect": 2.0,
+    "low": 1.5,
+    "high": 2.5,
+    "p": 0.001,
+    "smallest": 1.0,
+    "seeds": 16,
+    "verdict": "supported",
+    "data": "digits",
+    "notebook": PATH.as_posix(),
+}
+
+
+def test_a_good_ledger_passes() -> None:
+    assert tuple(RECORD) == FIELDS
+    assert ledger_faults([good()], CLAIMS, {"claims": [RECORD]}) == []
+
+
+@pytest.mark.parametrize(
+    ("effect", "low", "high", "verdict"),
+    [
+        (2.0, 1.5, 2.5, "supported"),
+        (-2.0, -2.5, -1.5, "contradicted"),
+        (0.5, 0.1, 0.9, "negligible"),
+        (0.5, 0.1, 1.5, "inconclusive"),
+        (2.0, -0.1, 4.0, "inconclusive"),
+    ],
+)
+def test_the_verdict_is_that_of_the_numbers(
+    effect: float, low: float, high: float, verdict: str
+) -> None:
+    numbers = {"effect": effect, "low": low, "high": high}
+    for said in ("supported", "contradicted", "negligible", "inconclusive"):
+        ledger = {"claims": [RECORD | numbers | {"verdict": said}]}
+        assert (ledger_faults([good()], CLAIMS, ledger) == []) == (said == verdict)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "3.1-b"},
+        {"statement": "It hurts."},
+        {"smallest": 0.5},
+        {"seeds": 8},
+        {"p": 1.5},
+        {"low": 3.0},
+        {"effect": 2.0000001},
+        {"high": float("inf")},
+        {"data": ""},
+        {"notebook": "notebooks/other.ipynb"},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_wrong_record_is_found(change: dict) -> None:
+    assert ledger_faults([good()], CLAIMS, {"claims": [RECORD | change]}) != []
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [],
+        [RECORD, RECORD],
+        [RECORD | {"data": "worlds"}, RECORD],
+        [dict(reversed(RECORD.items()))],
+    ],
+    ids=["none", "twice", "unsorted", "fields in another order"],
+)
+def test_a_wrong_collection_of_records_is_found(records: list) -> None:
+    assert ledger_faults([good()], CLAIMS, {"claims": records}) != []
+
+
+def test_figures_and_images_must_match() -> None:
+    assert figure_faults([good()], ["3_1_losses.png"]) == []
+    assert figure_faults([good()], []) != []
+    assert figure_faults([good()], ["3_1_losses.png", "3_1_more.png"]) != []
+    assert figure_faults([good()], ["3_1_losses.png", "3_1_1_losses.png"]) != []
+    assert figure_faults([good()], ["3_1_losses.png", "overview.png"]) != []

@@ -1,0 +1,261 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import mannwhitneyu, norm
+
+from mtlbook.errors import BookError
+from mtlbook.statistics import (
+    Effect,
+    NegativeTransfer,
+    delta_m,
+    effect,
+    holm,
+    interquartile_mean,
+    interval,
+    negative_transfer_index,
+    paired_effect,
+    probability_of_improvement,
+    verdict,
+)
+
+values = arrays(np.float64, 6, elements=st.integers(-1000, 1000).map(lambda whole: whole / 8))
+p_values = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1))
+
+
+def test_the_effect_is_the_mean_difference_in_the_claimed_direction():
+    method, baseline = np.array([1.0, 2.0, 6.0]), np.array([2.0, 4.0, 6.0])
+    lower = paired_effect(method, baseline, higher_is_better=False)
+    higher = paired_effect(method, baseline, higher_is_better=True)
+    assert lower.estimate == 1.0
+    assert higher.estimate == -1.0
+    assert lower.seeds == 3
+
+
+def test_a_relative_effect_is_in_percent_of_the_baseline_of_each_seed():
+    method, baseline = np.array([0.9, 1.0]), np.array([1.0, 4.0])
+    relative = paired_effect(method, baseline, higher_is_better=False, relative=True)
+    assert relative.estimate == pytest.approx((10 + 75) / 2)
+
+
+def test_a_relative_effect_of_a_negative_baseline_keeps_its_direction():
+    method, baseline = np.array([-0.5, -0.5]), np.array([-1.0, -1.0])
+    assert paired_effect(method, baseline, higher_is_better=True, relative=True).estimate == 50
+
+
+def test_a_relative_effect_refuses_a_baseline_of_0():
+    with pytest.raises(BookError, match="nowhere 0"):
+        paired_effect(np.ones(2), np.array([0.0, 1.0]), higher_is_better=True, relative=True)
+
+
+@pytest.mark.parametrize("seeds", [2, 5, 9])
+def test_the_p_value_is_that_of_all_sign_patterns(seeds):
+    differences = np.random.default_rng(seeds).normal(0.4, 1, seeds)
+    signs = np.array(list(itertools.product([-1, 1], repeat=seeds)))
+    means = np.abs((signs * differences).mean(axis=1))
+    expected = (means >= abs(differences.mean()) - 1e-12).mean()
+    assert effect(differences).p == pytest.approx(expected)
+
+
+def test_the_p_value_of_many_seeds_is_never_0_and_is_reproducible():
+    differences = 1 + np.random.default_rng(0).uniform(size=40)
+    assert 0 < effect(differences).p < 1e-4
+    assert effect(differences) == effect(differences)
+
+
+def test_p_values_under_no_effect_are_uniform():
+    random = np.random.default_rng(0)
+    p = np.array([effect(random.normal(size=8)).p for _ in range(400)])
+    for level in (0.05, 0.25, 0.5, 0.75):
+        assert (p <= level).mean() == pytest.approx(
+            level, abs=3 * (level * (1 - level) / 400) ** 0.5
+        )
+
+
+def test_the_interval_covers_the_truth_of_a_skewed_distribution_about_as_often_as_it_says():
+    samples = np.random.default_rng(0).gamma(3, size=(400, 32))
+    covered = np.mean([low <= 3 <= high for low, high in map(interval, samples)])
+    assert 0.91 <= covered <= 0.98
+
+
+def test_the_interval_is_efrons_bca_interval():
+    # Computed from its definition, with other resamples (Efron 1987, sections 3 and 6).
+    sample = np.random.default_rng(3).exponential(size=32) ** 2
+    resamples = np.random.default_rng(4).choice(sample, (100_000, 32)).mean(axis=1)
+    bias = norm.ppf((resamples < sample.mean()).mean())
+    without_one = sample.mean() - (sample.sum() - sample) / 31
+    acceleration = (without_one**3).sum() / (6 * (without_one**2).sum() ** 1.5)
+    shifted = bias + norm.ppf([0.025, 0.975])
+    expected = np.quantile(resamples, norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+    assert interval(sample) == pytest.approx(expected, rel=0.02)
+    percentile = np.quantile(resamples, [0.025, 0.975])
+    assert (np.abs(percentile / expected - 1) > 0.05).all()  # so that the two are told apart
+
+
+def test_the_interval_approaches_that_of_the_normal_distribution():
+    sample = np.random.default_rng(2).normal(size=2000)
+    half = 1.96 * sample.std(ddof=1) / 2000**0.5
+    assert interval(sample) == pytest.approx((sample.mean() - half, sample.mean() + half), abs=4e-3)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, -7.3])
+def test_equal_differences_have_an_interval_of_one_point(constant):
+    result = effect(np.full(7, constant))
+    assert result.low == result.high == constant
+    assert result.estimate == pytest.approx(constant)
+    assert result.p == pytest.approx(1.0 if constant == 0 else 2 / 2**7)
+
+
+def test_the_interval_of_a_median_that_no_seed_moves_is_finite():
+    low, high = interval(np.array([0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 5.0]), np.median)
+    assert low <= 1.0 <= high
+
+
+@pytest.mark.parametrize(
+    ("differences", "message"),
+    [([1.0], "at least 2 seeds"), ([1.0, float("nan"), 2.0, float("inf")], r"positions \[1, 3\]")],
+)
+def test_differences_that_have_no_interval_are_refused(differences, message):
+    with pytest.raises(BookError, match=message):
+        effect(np.array(differences))
+
+
+@given(values, values)
+def test_swapping_method_and_baseline_flips_the_effect(method, baseline):
+    forth = paired_effect(method, baseline, higher_is_better=True)
+    back = paired_effect(baseline, method, higher_is_better=True)
+    assert back.estimate == -forth.estimate
+    assert back.p == forth.p
+    scale = 1 + np.abs(method - baseline).max()
+    assert (back.low, back.high) == pytest.approx((-forth.high, -forth.low), abs=1e-9 * scale)
+
+
+@given(values)
+def test_the_estimate_lies_in_its_interval_and_the_interval_in_the_range(differences):
+    result = effect(differences)
+    assert differences.min() <= result.low <= result.high <= differences.max()
+    assert result.low <= result.estimate + 1e-9
+    assert result.high >= result.estimate - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("low", "estimate", "high", "expected"),
+    [
+        (1.0, 3.0, 5.0, "supported"),
+        (0.1, 2.0, 4.0, "supported"),  # exactly the smallest effect
+        (0.1, 0.5, 1.9, "negligible"),  # clearly above 0, and too small to matter
+        (-1.9, 0.0, 1.9, "negligible"),
+        (-2.0, 0.0, 1.9, "inconclusive"),  # the bounds themselves are not inside
+        (0.1, 1.9, 2.5, "inconclusive"),  # above 0, but is it large enough?
+        (0.0, 3.0, 5.0, "inconclusive"),
+        (-5.0, -3.0, -1.0, "contradicted"),
+        (-4.0, -2.0, -0.1, "contradicted"),
+        (-2.5, -1.9, -0.1, "inconclusive"),
+    ],
+)
+def test_the_verdict_follows_the_rule(low, estimate, high, expected):
+    assert verdict(Effect(estimate, low, high, 0.5, 8), 2.0) == expected
+
+
+def test_a_smallest_effect_of_0_is_refused():
+    with pytest.raises(BookError, match="above 0"):
+        verdict(Effect(1.0, 0.5, 1.5, 0.5, 8), 0.0)
+
+
+intervals = st.tuples(*[st.integers(-80, 80).map(lambda whole: whole / 8)] * 3).map(sorted)
+smallest_effects = st.integers(1, 80).map(lambda whole: whole / 8)
+
+
+@given(intervals, smallest_effects)
+def test_the_verdict_of_the_opposite_effect_is_the_opposite(ends, smallest):
+    low, estimate, high = ends
+    forth = verdict(Effect(estimate, low, high, 0.5, 8), smallest)
+    back = verdict(Effect(-estimate, -high, -low, 0.5, 8), smallest)
+    swapped = {"supported": "contradicted", "contradicted": "supported"}
+    assert back == swapped.get(forth, forth)
+
+
+@given(intervals, smallest_effects, st.integers(0, 80).map(lambda whole: whole / 8))
+def test_a_larger_effect_keeps_support_and_a_stricter_bar_keeps_negligible(ends, smallest, more):
+    low, estimate, high = ends
+    before = verdict(Effect(estimate, low, high, 0.5, 8), smallest)
+    if before == "supported":
+        moved = Effect(estimate + more, low + more, high + more, 0.5, 8)
+        assert verdict(moved, smallest) == "supported"
+    if before == "negligible":
+        assert verdict(Effect(estimate, low, high, 0.5, 8), smallest + more) == "negligible"
+
+
+def test_holm_of_a_worked_example():
+    # Four tests: 4 × 0.005, 3 × 0.01, 2 × 0.03, and the 0.04 which can't go below its predecessor.
+    corrected = holm(np.array([0.01, 0.04, 0.03, 0.005]))
+    np.testing.assert_allclose(corrected, [0.03, 0.06, 0.06, 0.02])
+
+
+@given(p_values, st.integers(0, 2**31))
+def test_holm_lies_between_no_correction_and_bonferroni_and_ignores_the_order(p, seed):
+    corrected = holm(p)
+    assert (corrected >= p).all()
+    assert (corrected <= np.minimum(1, len(p) * p)).all()
+    shuffle = np.random.default_rng(seed).permutation(len(p))
+    np.testing.assert_array_equal(holm(p[shuffle]), corrected[shuffle])
+
+
+def test_holm_keeps_the_rate_of_any_false_rejection():
+    p = np.random.default_rng(0).uniform(size=(4000, 5))
+    rejected = np.mean([(holm(row) <= 0.05).any() for row in p])
+    assert rejected == pytest.approx(0.05, abs=0.011)
+
+
+def test_holm_of_no_claims_is_empty():
+    assert holm(np.array([])).shape == (0,)
+
+
+def test_delta_m_averages_the_relative_improvement_over_tasks():
+    # An accuracy that rises by a tenth, an error that rises by a fifth, an error that halves.
+    method, baseline = np.array([[0.55, 1.2, 2.0]]), np.array([[0.5, 1.0, 4.0]])
+    np.testing.assert_allclose(
+        delta_m(method, baseline, [True, False, False]), [(10 - 20 + 50) / 3]
+    )
+
+
+def test_delta_m_does_not_depend_on_the_units_of_the_metrics():
+    random = np.random.default_rng(0)
+    method, baseline = random.uniform(1, 2, (2, 5, 3))
+    better = [True, False, True]
+    units = np.array([1.0, 1000.0, 0.01])
+    np.testing.assert_allclose(
+        delta_m(method * units, baseline * units, better), delta_m(method, baseline, better)
+    )
+
+
+def test_negative_transfer_counts_the_pairs_that_lose_and_how_much():
+    method = np.array([[1.1, 0.8], [0.9, 1.5], [1.0, 1.0]])
+    index = negative_transfer_index(method, np.ones((3, 2)), [True, False])
+    # Losses: the first task of seed 2 by 10 %, the second (an error) of seed 2 by 50 %.
+    assert index.share == pytest.approx(2 / 6)
+    assert index.loss == pytest.approx(30)
+
+
+def test_without_a_loss_there_is_no_negative_transfer():
+    index = negative_transfer_index(np.full((3, 2), 2.0), np.ones((3, 2)), [True, True])
+    assert index == NegativeTransfer(share=0.0, loss=0.0)
+
+
+def test_the_interquartile_mean_is_the_mean_of_the_middle_half():
+    sample = np.random.default_rng(0).normal(size=(4, 5))
+    assert interquartile_mean(sample) == pytest.approx(np.sort(sample.ravel())[5:15].mean())
+
+
+def test_the_probability_of_improvement_is_the_mann_whitney_statistic():
+    random = np.random.default_rng(0)
+    method, baseline = (
+        random.integers(0, 6, 9).astype(float),
+        random.integers(0, 6, 7).astype(float),
+    )
+    expected = mannwhitneyu(method, baseline).statistic / 63
+    assert probability_of_improvement(method, baseline, True) == pytest.approx(expected)
+    assert probability_of_improvement(method, baseline, False) == pytest.approx(1 - expected)
