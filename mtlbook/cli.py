@@ -33,7 +33,7 @@ Notebooks = Annotated[
         "--notebooks", metavar="DIR", help="The book's notebooks; default: those of this clone."
     ),
 ]
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAMES]...", help="Default: all.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAMES", help="Default: all.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,7 +99,7 @@ def list_chapters(notebooks: Notebooks = None) -> None:
 def run(
     sections: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SECTIONS]...", help="3.1, or 3 for 3.1 and 3.2; default: all."),
+        typer.Argument(metavar="SECTIONS", help="3.1, or 3 for 3.1 and 3.2; default: all."),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Chapters at a time; default: one a core.")
@@ -199,7 +199,7 @@ def list_data() -> None:
     table.add_column("MB", justify="right")
     for one in registry().values():
         fetched = "yes" if available(one.name) else "no"
-        cells = (one.name, one.title, one.licence, one.terms, fetched, f"{one.bytes / 1e6:.1f}")
+        cells = (one.name, one.title, one.licence, one.terms, fetched, f"{one.bytes / 1e6:.2f}")
         table.add_row(*map(escape, cells))
     _console().print(table)
 

@@ -115,6 +115,12 @@ class Replicas:
             except RuntimeError as error:
                 if "vmap" not in str(error):
                     raise
+                if "randomness" in str(error):
+                    raise BookError(
+                        "The model draws random numbers in a way that differs between machines "
+                        "and cannot be replayed for each seed: use mtlbook.dropout.Dropout, or "
+                        "draw when the model is made."
+                    ) from error
                 raise BookError(
                     "This model cannot be trained for all seeds at once: pass vectorise=False to "
                     f"train one seed after another. The reason: {error}"

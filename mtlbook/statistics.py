@@ -7,7 +7,7 @@ learning at the edge of the statistical precipice*, NeurIPS 2021).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -60,8 +60,10 @@ def paired_effect(
     """The effect of a method against its baseline, paired by seed; positive = method better.
 
     With s = 1 if higher is better and −1 otherwise, the difference of seed i is
-    dᵢ = s (mᵢ − bᵢ), in the unit of the metric, or with `relative` dᵢ = 100 s (mᵢ − bᵢ) / |bᵢ|,
-    in percent of the baseline *of that seed*; the effect is the mean of dᵢ.
+    dᵢ = s (mᵢ − bᵢ), and the effect is its mean d̄, in the unit of the metric, or with `relative`
+    100 d̄ / |b̄|, in percent of the mean baseline. (The mean of the seeds' own percentages would
+    hang on the one seed whose baseline happens to lie near 0.) Its interval resamples seeds, the
+    method's and the baseline's values together; its p-value is that of the differences.
 
     Example:
         >>> error, baseline = np.array([0.9, 1.8, 2.7]), np.array([1.0, 2.0, 3.0])
@@ -69,8 +71,23 @@ def paired_effect(
         >>> round(effect.estimate, 6), effect.p, effect.seeds
         (10.0, 0.25, 3)
     """
-    improve = _improvement if not relative else _relative_improvement
-    return effect(improve(method, baseline, np.asarray(higher_is_better)))
+    absolute = effect(_improvement(method, baseline, np.asarray(higher_is_better)))
+    if not relative:
+        return absolute
+    baseline = _checked(baseline)
+    if abs(baseline.mean()) <= 1e-12 * np.abs(baseline).max():
+        raise BookError(
+            "a relative effect needs a baseline whose mean is not 0; "
+            "compare in the metric's own unit (relative = false) instead"
+        )
+
+    def percent(difference: Any, baseline: Any, axis: int) -> Any:
+        return 100 * difference.mean(axis=axis) / np.abs(baseline.mean(axis=axis))
+
+    difference = _improvement(method, baseline, np.asarray(higher_is_better))
+    low, high = _bootstrap((difference, baseline), percent)
+    estimate = float(percent(difference, baseline, axis=-1))
+    return replace(absolute, estimate=estimate, low=low, high=high)
 
 
 def effect(differences: Float[np.ndarray, "seeds"]) -> Effect:
@@ -115,18 +132,26 @@ def interval(
         >>> 1.0 < low < 3.0 < high < 5.0
         True
     """
-    values = _checked(values)
-    if np.ptp(values) <= 1e-12 * np.abs(values).max():
-        constant = float(values[0])
-        return constant, constant
-    without_one = [statistic(np.delete(values, i), axis=-1) for i in range(len(values))]
+    return _bootstrap((_checked(values),), statistic)
+
+
+def _bootstrap(
+    samples: tuple[Float[np.ndarray, "seeds"], ...], statistic: Callable[..., Any]
+) -> tuple[float, float]:
+    """The interval of a statistic of one sample, or of several that are paired by seed."""
+    seeds = range(len(samples[0]))
+    alone = [statistic(*(values[[i]] for values in samples), axis=-1) for i in seeds]
+    if np.ptp(alone) <= 1e-12 * np.abs(alone).max():
+        return float(alone[0]), float(alone[0])
+    without = [statistic(*(np.delete(values, i) for values in samples), axis=-1) for i in seeds]
     result = stats.bootstrap(
-        (values,),
+        samples,
         statistic,
         confidence_level=CONFIDENCE,
         n_resamples=BOOTSTRAP_RESAMPLES,
-        method="BCa" if np.ptp(without_one) > 0 else "percentile",
+        method="BCa" if np.ptp(without) > 0 else "percentile",
         vectorized=True,
+        paired=True,
         rng=np.random.default_rng(0),
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)

@@ -156,8 +156,9 @@ def fit(
             first): `partial(torch.optim.SGD, lr=0.1)`.
         weighting: maps the vector of task losses to the loss that is minimised, by default their
             sum; a module's own parameters are trained too, for each seed its own.
-        balancer: maps the Gramian of the tasks' gradients (by the shared parameters) to the weights
-            of these gradients; each head follows its own task's gradient. Instead of a weighting.
+        balancer: maps the Gramian of the tasks' gradients, by the parameters that more than one
+            task uses, to the weights of these gradients; what one task uses alone follows that
+            task's gradient. Instead of a weighting.
         regulariser: a penalty computed from the model, added to the loss.
         proximal: a map from the model and a step size to new values of some of its parameters,
             applied after each step with the learning rate (a proximal gradient method).
@@ -466,23 +467,20 @@ class _Group:
             return torch.autograd.grad(of.sum(), leaves, retain_graph=True, allow_unused=True)
 
         by_task = list(zip(*(gradients(loss) for loss in losses), strict=True))
-        shared = [number for number, own in enumerate(by_task) if None not in own]
-        zero = torch.zeros_like
+        filled = [
+            torch.stack([torch.zeros_like(leaf) if g is None else g for g in own], dim=1)
+            for leaf, own in zip(leaves, by_task, strict=True)
+        ]  # each (seeds, tasks, ...)
+        shared = [sum(g is not None for g in own) > 1 for own in by_task]
         jacobian = torch.cat(
-            [torch.stack([g.flatten(1) for g in by_task[n]], dim=1) for n in shared], dim=2
+            [own.flatten(2) for own, is_shared in zip(filled, shared, strict=True) if is_shared],
+            dim=2,
         )
-        gramians = jacobian @ jacobian.mT
-        weights = torch.stack([balancer(gramian) for gramian in gramians])
+        weights = torch.stack([balancer(gramian) for gramian in jacobian @ jacobian.mT])
         penalty = gradients(total - sum(losses)) if self.run.regulariser else [None] * len(leaves)
-        for number, (leaf, own, extra) in enumerate(zip(leaves, by_task, penalty, strict=True)):
-            parts = [zero(leaf) if g is None else g for g in own]
-            stacked = torch.stack(parts, dim=1)
-            if number in shared:
-                leaf.grad = torch.einsum("sk,sk...->s...", weights, stacked)
-            else:
-                leaf.grad = stacked.sum(1)
-            if extra is not None:
-                leaf.grad += extra
+        for leaf, own, is_shared, extra in zip(leaves, filled, shared, penalty, strict=True):
+            combined = torch.einsum("sk,sk...->s...", weights, own) if is_shared else own.sum(1)
+            leaf.grad = combined if extra is None else combined + extra
 
     @torch.no_grad()
     def _pull(

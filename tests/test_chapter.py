@@ -144,7 +144,7 @@ METHOD, BASELINE = [0.9, 1.8, 2.6, 3.6], [1.0, 2.0, 3.0, 4.0]
 def test_a_claim_is_measured_shown_and_recorded(tmp_path, capsys):
     page().claim(CLAIM.id, method=METHOD, baseline=BASELINE, data="relatives")
     (record,) = json.loads((tmp_path / "out" / "claims" / "3.1.json").read_text(encoding="utf-8"))
-    assert record["effect"] == pytest.approx((10 + 10 + 40 / 3 + 10) / 4, rel=1e-5)
+    assert record["effect"] == pytest.approx(100 * 1.1 / 10, rel=1e-5)
     assert record["low"] <= record["effect"] <= record["high"]
     assert (record["p"], record["seeds"], record["verdict"]) == (0.125, 4, "supported")
     assert (record["data"], record["section"]) == ("relatives", "3.1")

@@ -148,14 +148,12 @@ def test_an_order_that_forgets_a_series_is_refused(draw):
         draw(order=METHODS[:2])
 
 
-def test_series_of_a_sweep_differ_in_colour_marker_and_line():
-    handles = [handle for name, handle in legend(sweep()).items() if name in METHODS]
-    for look in (
-        {to_hex(handle.get_color()) for handle in handles},
-        {handle.get_marker() for handle in handles},
-        {str(handle._dash_pattern) for handle in handles},
-    ):
-        assert len(look) == len(METHODS)
+def test_series_of_a_sweep_differ_in_colour_marker_and_line_in_the_order_asked_for():
+    shown = legend(sweep(order=METHODS[::-1]))
+    handles = [shown[name] for name in METHODS[::-1]]
+    assert [handle.get_marker() for handle in handles] == list(plots.MARKERS[: len(METHODS)])
+    assert len({to_hex(handle.get_color()) for handle in handles}) == len(METHODS)
+    assert len({str(handle._dash_pattern) for handle in handles}) == len(METHODS)
 
 
 def test_series_of_a_trade_off_differ_in_colour_and_marker():
@@ -202,7 +200,7 @@ def test_a_logarithmic_sweep_keeps_the_place_of_0():
     axes = axes_of(sweep(log_x=True))
     assert axes.get_xscale() == "symlog"
     left, right = axes.get_xlim()
-    assert left < 0
+    assert -min(STRENGTHS[1:]) < left < 0  # no room for negative settings
     assert right > 1
     places = axes.transData.transform([[value, 1.0] for value in STRENGTHS])[:, 0]
     assert (np.diff(places) > 10).all()

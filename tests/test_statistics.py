@@ -35,10 +35,30 @@ def test_the_effect_is_the_mean_difference_in_the_claimed_direction():
     assert lower.seeds == 3
 
 
-def test_a_relative_effect_is_in_percent_of_the_baseline_of_each_seed():
+def test_a_relative_effect_is_in_percent_of_the_mean_baseline():
     method, baseline = np.array([0.9, 1.0]), np.array([1.0, 4.0])
     relative = paired_effect(method, baseline, higher_is_better=False, relative=True)
-    assert relative.estimate == pytest.approx((10 + 75) / 2)
+    absolute = paired_effect(method, baseline, higher_is_better=False)
+    assert relative.estimate == pytest.approx(100 * 3.1 / 5)
+    assert relative.p == absolute.p
+
+
+def test_one_baseline_near_0_does_not_decide_a_relative_effect():
+    method, baseline = np.array([0.5, 0.6, 0.7, 0.8]), np.array([1.0, 1.2, 1e-9, 1.6])
+    relative = paired_effect(method, baseline, higher_is_better=False, relative=True)
+    assert abs(relative.estimate) < 100
+
+
+def test_the_interval_of_a_relative_effect_resamples_both_sides_together():
+    # Where every seed gains the same share, the share is certain however the baselines vary.
+    baseline = np.array([1.0, 2.0, 3.0, 10.0])
+    same = paired_effect(0.8 * baseline, baseline, higher_is_better=False, relative=True)
+    assert (same.low, same.high) == pytest.approx((20.0, 20.0))
+    # And where the baselines are all alike, the interval is that of the differences.
+    method, level = np.array([3.0, 2.5, 3.5, 2.8, 3.3]), np.full(5, 4.0)
+    relative = paired_effect(method, level, higher_is_better=False, relative=True)
+    absolute = paired_effect(method, level, higher_is_better=False)
+    assert (relative.low, relative.high) == pytest.approx((25 * absolute.low, 25 * absolute.high))
 
 
 def test_a_relative_effect_of_a_negative_baseline_keeps_its_direction():
@@ -46,9 +66,9 @@ def test_a_relative_effect_of_a_negative_baseline_keeps_its_direction():
     assert paired_effect(method, baseline, higher_is_better=True, relative=True).estimate == 50
 
 
-def test_a_relative_effect_refuses_a_baseline_of_0():
-    with pytest.raises(BookError, match="nowhere 0"):
-        paired_effect(np.ones(2), np.array([0.0, 1.0]), higher_is_better=True, relative=True)
+def test_a_relative_effect_refuses_a_baseline_of_mean_0():
+    with pytest.raises(BookError, match="mean is not 0"):
+        paired_effect(np.ones(2), np.array([-1.0, 1.0]), higher_is_better=True, relative=True)
 
 
 @pytest.mark.parametrize("seeds", [2, 5, 9])

@@ -449,6 +449,11 @@ BROKEN = {
         r"must begin with \(1, 3\)",
     ),
     "control flow": (Branching, {"tasks": ["level"]}, "vectorise=False"),
+    "dropout of PyTorch's": (
+        lambda: HardSharing([nn.Linear(5, 8), nn.Dropout()], TASKS, width=8),
+        {},
+        "use mtlbook.dropout.Dropout",
+    ),
     "unknown task": (build, {"tasks": ["colour"]}, r"choose among \['level', 'kind'\]"),
     "unknown stopping": (build, {"stopping": "colour"}, "choose joint, each, None"),
     "unknown sampling": (build, {"sampling": "all"}, "mixed, balanced or alternating"),

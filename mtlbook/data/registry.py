@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +18,14 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pooch
 from requests.exceptions import HTTPError, RequestException
 
 from mtlbook.errors import BookError
+
+with warnings.catch_warnings():
+    # tqdm, which pooch imports, warns in a notebook's kernel that has no widgets.
+    warnings.filterwarnings("ignore", "IProgress not found")
+    import pooch
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ def main() -> None:
         kernel = progress.kernel
         connection.send(progress)
 
-    def die_with_launcher() -> None:
+    def end_with_launcher() -> None:
         with suppress(EOFError, OSError):
             connection.recv()  # nothing more is ever sent: it returns when the launcher is gone
         kill_group(kernel)
@@ -193,10 +193,16 @@ def main() -> None:
         os._exit(1)
 
     job = connection.recv()
-    threading.Thread(target=die_with_launcher, daemon=True).start()
-    outcome = execute(job, workspace, report)
-    kernel = 0
-    connection.send(outcome)
+    watcher = threading.Thread(target=end_with_launcher, daemon=True)
+    watcher.start()
+    try:
+        outcome = execute(job, workspace, report)
+        kernel = 0
+        connection.send(outcome)
+    except Exception:
+        if not connection.poll():  # the launcher is still there to be told
+            raise
+    watcher.join()  # not cut short by the end of this thread, it leaves nothing behind
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ new last axis, and a penalty λ Ω(stack) makes the columns alike. A penalty can
 
 Both have the same minima; only the second reaches the ends of the dial. λ = 0 leaves the networks
 as they are. A squared distance with λ → ∞ makes them equal in one step, whereas in the loss its
-gradient grows with λ and asks for ever smaller steps. An absolute distance makes parameters
-*exactly* equal and a trace norm *exactly* of low rank at finite λ, which subgradient steps never do.
+gradient grows with λ and asks for ever smaller steps. At finite λ, an absolute distance makes
+parameters *exactly* equal and a trace norm *exactly* of low rank; subgradient steps never do.
 
 The step must be that of a gradient method in the ordinary metric: SGD, with or without momentum.
 Adam scales each parameter's step differently, and a proximal map behind it minimises another
@@ -69,7 +69,7 @@ def stacked_parameters(model: nn.Module, tied: Sequence[str]) -> dict[str, Stack
                 f"leave {part!r} out of tied={list(tied)}, or give the tasks equal modules."
             )
         for name in networks[0]:
-            columns = [network[name] for network in networks]
+            columns = tuple(network[name] for network in networks)
             stacks[f"{part}.{_SLOT}.{name}"] = torch.stack(columns, dim=-1)
     if not stacks:
         raise BookError(f"There is no parameter to share softly in {list(tied)} of this model.")
@@ -232,7 +232,7 @@ class TraceNorm(SoftSharing):
                 f"The {self.form} trace norm has no proximal map in closed form: add it to the "
                 "loss (regulariser=penalty), or choose form='LAF'."
             )
-        # (parameters, tasks) = (parameters, rank) (rank, rank) (rank, tasks)
+        # left: (parameters, rank), values: (rank,), right: (rank, tasks)
         left, values, right = torch.linalg.svd(stack.flatten(0, -2), full_matrices=False)
         return (left * (values - amount).clamp(min=0) @ right).view(stack.shape)
 

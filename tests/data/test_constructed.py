@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from torch import Tensor
 
-from mtlbook.data.constructed import World, related_tasks, two_scales
+from mtlbook.data.constructed import World, layered_tasks, related_tasks, two_scales
 from mtlbook.errors import BookError
 
 
@@ -281,3 +281,39 @@ def test_an_impossible_scale_is_refused():
 def test_an_impossible_share_of_the_features_is_refused():
     with pytest.raises(BookError, match="shared_features must lie between 0 and 1"):
         two_scales(0, rows=5, shared_features=-0.5)
+
+
+def test_layered_tasks_share_the_lower_layer_and_the_upper_one_as_the_dial_says():
+    """The signals by hand from the truth, and upper features that correlate by the dial."""
+    for dial in (0.0, 0.5, 1.0):
+        world = layered_tasks(
+            3, tasks=2, rows=40, inputs=6, features=200, shared_upper=dial, noise=0.0
+        )
+        first, second = (world.features[f"task_{number}"].flatten() for number in (1, 2))
+        correlation = float(torch.corrcoef(torch.stack([first, second]))[0, 1])
+        assert correlation == pytest.approx(dial, abs=0.02)  # of 40,000 pairs
+        assert torch.equal(first, second) == (dial == 1)
+        for name, clean in world.noiseless.items():
+            assert torch.equal(world.data.targets[name], clean)
+
+
+def test_layered_tasks_are_tasks_on_common_lower_features():
+    """With one lower feature z every target is a function of z: equal z, equal targets."""
+    world = layered_tasks(0, tasks=3, rows=2000, inputs=5, features=1, noise=0.0)
+    signals = torch.cat(list(world.noiseless.values()), dim=1)
+    # tanh is monotone: all the tasks' signals have one order of the rows, up to direction.
+    ranks = signals.argsort(dim=0).argsort(dim=0).double()
+    assert torch.allclose(torch.corrcoef(ranks.T).abs(), torch.ones(3, 3, dtype=torch.float64))
+    assert torch.allclose(signals.std(0), torch.ones(3, dtype=torch.float64), atol=0.05)
+
+
+def test_more_layered_tasks_leave_the_earlier_ones():
+    small = layered_tasks(7, tasks=1, rows=5)
+    large = layered_tasks(7, tasks=3, rows=9)
+    assert same(small, large, "task_1", 5)
+
+
+@pytest.mark.parametrize("dials", [{"shared_upper": 1.5}, {"shared_upper": -0.1}, {"tasks": 0}])
+def test_impossible_layered_tasks_are_refused(dials):
+    with pytest.raises(BookError):
+        layered_tasks(0, **{"tasks": 2, "rows": 5} | dials)

@@ -260,6 +260,11 @@ def test_counts_are_of_each_data_set():
     assert sum(row < 10 for row in parts(split)[0]) == 5
 
 
+def test_data_sets_of_one_size_are_shuffled_independently():
+    test = parts(Holdout().draw(several(40, 40), 0))[2]
+    assert sorted(row for row in test if row < 40) != sorted(row - 40 for row in test if row >= 40)
+
+
 def test_splits_repeat_and_differ_between_seeds():
     data = multi_label(40)
     assert parts(Holdout().draw(data, 3)) == parts(Holdout().draw(data, 3))

@@ -105,7 +105,12 @@ def test_fetch_downloads_what_is_missing_and_says_nothing(
         f"{cache}/toy/first.bin is missing.",
         f"{cache}/toy/second.bin is missing.",
     ]
-    assert registry.fetch("toy") == cache / "toy"
+    # pooch's logger stands apart from the root that pytest listens to.
+    pooch.get_logger().addHandler(caplog.handler)
+    try:
+        assert registry.fetch("toy") == cache / "toy"
+    finally:
+        pooch.get_logger().removeHandler(caplog.handler)
     assert held(cache) == CONTENT
     assert registry.available("toy")
     assert registry.verify("toy") == []

@@ -23,7 +23,7 @@ def executed(*outputs: NotebookNode) -> NotebookNode:
     metadata = {
         "kernelspec": {"name": "conda-mine", "display_name": "mine", "language": "python"},
         "language_info": {"name": "python", "version": "3.11.7", "file_extension": ".py"},
-        "papermill": {"input_path": "/home/me/notebook.ipynb"},
+        "papermill": {"input_path": "books/notebook.ipynb"},
         "widgets": {"state": {}},
     }
     return new_notebook(cells=cells, metadata=metadata)

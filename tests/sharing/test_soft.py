@@ -1,7 +1,8 @@
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -290,7 +291,7 @@ def test_gradients_agree_with_finite_differences(penalty):
 
     def of(*values: torch.Tensor) -> torch.Tensor:
         state = dict(zip(names, values, strict=True))
-        return functional_call(_Measured(model, penalty(0.7)), _prefixed(state), ())
+        return functional_call(_Called(model), _prefixed(state), (penalty(0.7),))
 
     assert torch.autograd.gradcheck(of, tuple(model.parameters()))
 
@@ -299,8 +300,8 @@ def test_gradients_agree_with_finite_differences(penalty):
 def test_all_seeds_at_once_give_what_each_gives_alone(penalty):
     models = [networks() for _ in range(3)]
     state, _ = stack_module_state(models)
-    measured = _Measured(deepcopy(models[0]), penalty(0.7))
-    together = vmap(lambda own: functional_call(measured, _prefixed(own), ()))(state)
+    called = _Called(deepcopy(models[0]))
+    together = vmap(lambda own: functional_call(called, _prefixed(own), (penalty(0.7),)))(state)
     alone = torch.stack([penalty(0.7)(model) for model in models])
     assert torch.allclose(together, alone, rtol=1e-12)
 
@@ -309,28 +310,29 @@ def test_all_seeds_at_once_give_what_each_gives_alone(penalty):
 def test_the_proximal_maps_of_all_seeds_at_once_are_those_of_each(penalty):
     models = [networks() for _ in range(3)]
     state, _ = stack_module_state(models)
-    pulled = _Pulled(deepcopy(models[0]), penalty(2.0))
+    called = _Called(deepcopy(models[0]))
+
+    def pull(model: nn.Module) -> dict[str, torch.Tensor]:
+        return penalty(2.0).proximal(model, 0.1)
+
     with torch.no_grad():
-        together = vmap(lambda own: functional_call(pulled, _prefixed(own), ()))(state)
+        together = vmap(lambda own: functional_call(called, _prefixed(own), (pull,)))(state)
         for number, model in enumerate(models):
-            alone = penalty(2.0).proximal(model, 0.1)
+            alone = pull(model)
             assert set(alone) == set(together)
             for name, values in alone.items():
                 assert torch.allclose(together[name][number], values, rtol=0, atol=1e-13)
 
 
-class _Measured(nn.Module):
-    def __init__(self, model: nn.Module, penalty: SoftSharing) -> None:
+class _Called(nn.Module):
+    """Lets `functional_call` give a model other parameters while a function looks at it."""
+
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.penalty = model, penalty
+        self.model = model
 
-    def forward(self) -> torch.Tensor:
-        return self.penalty(self.model)
-
-
-class _Pulled(_Measured):
-    def forward(self) -> dict[str, torch.Tensor]:
-        return self.penalty.proximal(self.model, 0.1)
+    def forward(self, function: Callable[[nn.Module], Any]) -> Any:
+        return function(self.model)
 
 
 def _prefixed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -341,10 +343,11 @@ def test_permuted_hidden_units_compute_the_same_at_a_large_distance():
     model = networks(same_start=True)
     permutation = torch.tensor([2, 0, 3, 1])
     with torch.no_grad():
-        first, _, last = model.branches["maize"].children()
-        first.weight.copy_(first.weight[permutation])
-        first.bias.copy_(first.bias[permutation])
-        last.weight.copy_(last.weight[:, permutation])
+        for name in ("0.weight", "0.bias"):
+            first = model.get_parameter(f"branches.maize.{name}")
+            first.copy_(first[permutation])
+        last = model.get_parameter("branches.maize.2.weight")
+        last.copy_(last[:, permutation])
     predicted = model(stack(7, 5))
     assert torch.allclose(predicted["wheat"], predicted["maize"])
     assert SquaredDistance(1.0)(model) > 0.1
