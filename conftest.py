@@ -26,7 +26,7 @@ settings.load_profile("mtlbook")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let notebooks and tests write into a temporary folder, never into the checkout."""
-    folder = tempfile.TemporaryDirectory(prefix="mtlbook-")
+    folder = tempfile.TemporaryDirectory(prefix="mtlbook-tests-")
     config.add_cleanup(folder.cleanup)
     os.environ["MTLBOOK_OUTPUT"] = str(Path(folder.name) / "output")
     os.environ["IPYTHONDIR"] = str(Path(folder.name) / "ipython")

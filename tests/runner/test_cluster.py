@@ -29,7 +29,17 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     common = ["--scheduler-file", str(found), "--no-dashboard"]
     commands = [
         ["distributed.cli.dask_scheduler", *common, "--host", "127.0.0.1", "--port", "0"],
-        *[["distributed.cli.dask_worker", *common, "--nthreads", "1"]] * 2,
+        *[
+            [
+                "distributed.cli.dask_worker",
+                *common,
+                "--nthreads",
+                "1",
+                "--local-directory",
+                str(folder),
+            ]
+        ]
+        * 2,
     ]
     processes = [
         subprocess.Popen(
