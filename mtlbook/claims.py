@@ -32,8 +32,8 @@ class Claim:
 
     `method` and `baseline` name what is compared by `metric`; `better` is the direction in which
     the claim says that the method is better. `smallest` is the smallest effect that would matter,
-    in percent of the mean baseline if `relative`, else in the metric's unit. A `control` is measured
-    where the mechanism is absent: its effect is expected to be negligible.
+    in percent of the mean baseline if `relative`, else in the metric's unit. A `control` is
+    measured where the mechanism is absent: its effect is expected to be negligible.
     """
 
     id: str

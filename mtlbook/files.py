@@ -1,6 +1,5 @@
 """Files that are either whole or absent."""
 
-import os
 from pathlib import Path
 
 from mtlbook.errors import BookError
@@ -12,7 +11,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         BookError: where the folder can't be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Of one name, so that what a killed run leaves behind is overwritten by the next.
+    temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import ScaledTranslation
 
 from mtlbook.errors import BookError
 from mtlbook.statistics import interval
@@ -357,6 +358,22 @@ def _lines(
     sns.lineplot(
         ordered, x=x, y=y, sort=False, errorbar=_interval, err_style=errors, ax=axes, **look
     )
+    _move_apart(axes)
+
+
+def _move_apart(axes: Axes) -> None:
+    """Shift each series that has error bars by a few points: bars at one setting would overlap."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    bars = [list(container.get_children()) for container in axes.containers]
+    of_bars = {id(artist) for series in bars for artist in series}
+    # seaborn also leaves lines without points behind, for its legend.
+    lines = [line for line in axes.lines if np.size(line.get_xdata()) and id(line) not in of_bars]
+    for number, (line, series) in enumerate(zip(lines, bars, strict=False)):
+        points = 4.0 * (number - (len(bars) - 1) / 2)
+        shift = ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
+        for artist in (line, *series):
+            artist.set_transform(axes.transData + shift)
 
 
 def _logarithmic(axes: Axes, values: Float[np.ndarray, "settings"]) -> None:

@@ -38,6 +38,14 @@ def _mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).square().mean()
 
 
+def _root_mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    return _mean_squared_error(prediction, target).sqrt()
+
+
+def _mean_absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
+    return (prediction - target).abs().mean()
+
+
 def _explained_variance(prediction: Tensor, target: Tensor) -> Tensor:
     residual = (prediction - target).square().sum()
     return 100 * (1 - residual / (target - target.mean(0)).square().sum())
@@ -48,8 +56,16 @@ def _accuracy(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction.argmax(1) == target)[known].double().mean()
 
 
+def _error_rate(prediction: Tensor, target: Tensor) -> Tensor:
+    return 1 - _accuracy(prediction, target)
+
+
 def _binary_accuracy(prediction: Tensor, target: Tensor) -> Tensor:
     return ((prediction > 0) == (target > 0.5)).double().mean()
+
+
+def _binary_error_rate(prediction: Tensor, target: Tensor) -> Tensor:
+    return 1 - _binary_accuracy(prediction, target)
 
 
 def _area_under_curve(prediction: Tensor, target: Tensor) -> Tensor:
@@ -57,23 +73,19 @@ def _area_under_curve(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.as_tensor(score, dtype=torch.float64)
 
 
-def _complement(accuracy: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda prediction, target: 1 - accuracy(prediction, target)
-
-
 _REGRESSION = (
     Metric("mean squared error", False, _mean_squared_error),
-    Metric("root mean squared error", False, lambda p, t: _mean_squared_error(p, t).sqrt()),
-    Metric("mean absolute error", False, lambda p, t: (p - t).abs().mean()),
+    Metric("root mean squared error", False, _root_mean_squared_error),
+    Metric("mean absolute error", False, _mean_absolute_error),
     Metric("explained variance", True, _explained_variance),
 )
 _CLASSIFICATION = (
     Metric("accuracy", True, _accuracy),
-    Metric("error rate", False, _complement(_accuracy)),
+    Metric("error rate", False, _error_rate),
 )
 _BINARY = (
     Metric("accuracy", True, _binary_accuracy),
-    Metric("error rate", False, _complement(_binary_accuracy)),
+    Metric("error rate", False, _binary_error_rate),
     Metric("area under the curve", True, _area_under_curve),
 )
 # The first metric of each kind is its default.
@@ -208,16 +220,17 @@ class Task:
         dimensions = {"classification": 1, "tagging": 2, "dense classification": 3}.get(
             self.kind, 4 if self.kind == "dense regression" else 2
         )
+        shape = tuple(target.shape)
         if dimensions == 2 and target.ndim == 1 and not self.is_classification:
             target = target.unsqueeze(1)
         wide = self.is_classification or (target.ndim > 1 and target.shape[1] == self.outputs)
         if target.ndim != dimensions or not wide:
             raise BookError(
                 f"The targets of task {self.name!r} ({self.kind}, {self.outputs} outputs) have the "
-                f"shape {tuple(target.shape)}; see the table in Task for the shape that they need."
+                f"shape {shape}; see the table in Task for the shape that they need."
             )
         if not self.is_classification:
-            return target if target.is_floating_point() else target.to(torch.get_default_dtype())
+            return target if target.is_floating_point() else target.double()
         if target.is_floating_point():
             raise BookError(
                 f"Task {self.name!r} is a {self.kind}: its targets must be class numbers "

@@ -1,6 +1,7 @@
 """Losses against PyTorch and closed forms, metrics against scikit-learn, and every error."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -280,3 +281,9 @@ def test_impossible_values_are_counted_and_refused(task: Task, values, count: in
 
 def test_ignored_positions_are_possible_values():
     Task.tagging("a", 2).check_values(torch.tensor([[0, 1, IGNORED]]))
+
+
+@pytest.mark.parametrize("metric", ["root mean squared error", "mean absolute error"])
+def test_tasks_can_be_sent_to_another_process(metric):
+    task = Task.regression("level", metric=metric)
+    assert pickle.loads(pickle.dumps(task)).metric.name == metric

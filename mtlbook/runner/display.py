@@ -118,7 +118,7 @@ def results(
     table = Table("§", "Chapter", "State")
     table.add_column("Seconds", justify="right")
     for name in ("Claim", "Data", "Effect [95 % interval]", "Verdict"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for chapter in chapters:
         row = rows[chapter.section]
         lead = [

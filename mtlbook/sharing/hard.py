@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 

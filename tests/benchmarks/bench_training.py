@@ -78,10 +78,10 @@ def bench_all_seeds_at_once(benchmark, network):
         ratios.append(apart / together)
         shares.append(run(True).cost.training.sum() / together / rate)
     benchmark.pedantic(run, args=(True,), rounds=1)
-    benchmark.extra_info |= {"ratio": median(ratios), "share of the product rate": median(shares)}
+    benchmark.extra_info |= {"ratio": median(ratios), "share": median(shares)}
     print(
-        f"\n{network}, {SEEDS} seeds, batches of {batch}: at once {median(ratios):.2f} times as fast "
-        f"as one after another ({min(ratios):.2f} to {max(ratios):.2f}; aim {aim}), at "
+        f"\n{network}, {SEEDS} seeds, batches of {batch}: at once {median(ratios):.2f} times as "
+        f"fast as one after another ({min(ratios):.2f} to {max(ratios):.2f}; aim {aim}), at "
         f"{median(shares):.0%} of the machine's float64 matrix-product rate"
     )
 
@@ -136,6 +136,6 @@ def bench_one_seed(benchmark, network):
     benchmark.pedantic(by_fit, rounds=1)
     benchmark.extra_info["ratio"] = median(ratios)
     print(
-        f"\n{network}, one seed, batches of {batch}: fit takes {median(ratios):.2f} times as long as "
-        f"a loop by hand ({min(ratios):.2f} to {max(ratios):.2f}; aim 1.3 at most)"
+        f"\n{network}, one seed, batches of {batch}: fit takes {median(ratios):.2f} times as long "
+        f"as a loop by hand ({min(ratios):.2f} to {max(ratios):.2f}; aim 1.3 at most)"
     )

@@ -378,3 +378,24 @@ def test_impossible_splits_are_refused_with_cause_and_remedy(
 def test_a_single_value_of_a_regression_is_no_error():
     split = Holdout().draw(one_class(A, torch.ones(20, dtype=torch.float64)), 0)
     assert len(split.train) == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train": 1.5}, "train part is 1.5: give a whole number"),
+        ({"test": -1}, "test part is -1"),
+        ({"validation": -0.1}, "validation part is -0.1"),
+        ({"labels": {"level": -3}}, "keeps -3 labels of task 'level'"),
+    ],
+)
+def test_impossible_parts_are_refused(options, message):
+    with pytest.raises(BookError, match=message):
+        Holdout(**options)
+
+
+def test_data_without_tasks_is_refused():
+    with pytest.raises(BookError, match="without any task"):
+        MultiTaskData.multi_label([], torch.zeros(3, 2), {})
+    with pytest.raises(BookError, match="without any data set"):
+        MultiTaskData.several({})

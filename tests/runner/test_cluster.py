@@ -29,22 +29,13 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     common = ["--scheduler-file", str(found), "--no-dashboard"]
     commands = [
         ["distributed.cli.dask_scheduler", *common, "--host", "127.0.0.1", "--port", "0"],
-        *[
-            [
-                "distributed.cli.dask_worker",
-                *common,
-                "--nthreads",
-                "1",
-                "--local-directory",
-                str(folder),
-            ]
-        ]
-        * 2,
+        *[["distributed.cli.dask_worker", *common, "--nthreads", "1"]] * 2,
     ]
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=folder,
+            env=os.environ | {"DASK_TEMPORARY_DIRECTORY": str(folder)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
