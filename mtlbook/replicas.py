@@ -128,14 +128,11 @@ class Replicas:
 
         return every
 
-    def models(self, state: State) -> list[nn.Module]:
-        """A model for each seed with the weights of a state."""
-        models = []
-        for number, replica in enumerate(self._modules):
-            own = deepcopy(replica)
-            own.load_state_dict({name: values[number] for name, values in state.items()})
-            models.append(own.model.eval())
-        return models
+    def model(self, state: State, number: int) -> nn.Module:
+        """The model of one of the seeds, by its place among them, with the weights of a state."""
+        own = deepcopy(self._modules[number])
+        own.load_state_dict({name: values[number] for name, values in state.items()})
+        return own.model.eval()
 
     def operations(self, example: Shaped[Tensor, "1 ..."], tasks: Sequence[Task]) -> int:
         """Floating-point operations that a replica takes to predict one example.

@@ -8,7 +8,7 @@ different seeds share no parameter, so the gradient of their sum holds each seed
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class Fit:
     predictions: dict[str, np.ndarray]
     test: Int[np.ndarray, "seeds rows"]
     cost: Cost
-    _replicas: dict[str, list[nn.Module]]
+    _models: dict[str, list[Callable[[], nn.Module]]]
 
     def score(
         self, task: str, metric: str | None = None, part: str = "test"
@@ -100,7 +100,7 @@ class Fit:
         if seed not in self.seeds:
             raise BookError(f"Seed {seed} was not trained: the seeds are {list(self.seeds)}.")
         name = self.tasks[0].name if task is None else self._task(task).name
-        return self._replicas[name][self.seeds.index(seed)]
+        return self._models[name][self.seeds.index(seed)]()
 
     def _task(self, name: str) -> Task:
         for task in self.tasks:
@@ -620,11 +620,12 @@ class _Group:
         every_task_alone = self.run.stopping == "each" and len(kept) > 1
         rows: list[dict[str, Any]] = []
         predictions: dict[str, np.ndarray] = {}
-        replicas: dict[str, list[nn.Module]] = {}
+        models: dict[str, list[Callable[[], nn.Module]]] = {}
         for number, state in enumerate(kept):
             tasks = self.criteria[number] if every_task_alone else self.tasks
-            models = self.replicas.models(state)
-            replicas |= {task.name: models for task in tasks}
+            # Made when somebody asks for it: most experiments look at results only.
+            own = [cache(partial(self.replicas.model, state, n)) for n in range(len(self.seeds))]
+            models |= {task.name: own for task in tasks}
             for part in ("train", "validation", "test"):
                 predicted = self._predict(part, state)
                 rows += [
@@ -653,7 +654,7 @@ class _Group:
             predictions,
             self.pool.test,
             cost,
-            replicas,
+            models,
         )
 
     def _predict(self, part: str, state: State) -> dict[str, Tensor]:
@@ -703,5 +704,5 @@ def _join(fits: Sequence[Fit]) -> Fit:
             np.concatenate([each.cost.training for each in fits]),
             np.concatenate([each.cost.steps for each in fits]),
         ),
-        {n: [m for each in fits for m in each._replicas[n]] for n in first._replicas},
+        {n: [m for each in fits for m in each._models[n]] for n in first._models},
     )

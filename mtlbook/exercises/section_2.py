@@ -56,7 +56,7 @@ def parameters(inputs: int, width: int, tasks: int, shared: bool) -> int:
 def _check_relatives(answer: object) -> None:
     if not isinstance(answer, Mapping):
         raise WrongAnswer("give a dictionary from each setting's name to that of its relative")
-    unknown = sorted(set(map(str, answer.values())) - {*RELATIVES, "Ellipsis"})
+    unknown = sorted(set(map(str, answer.values())) - set(RELATIVES))
     if unknown:
         raise WrongAnswer(f"{unknown[0]!r} is no name in the table; they are {list(RELATIVES)}")
     for setting, (relative, reason) in SETTINGS.items():

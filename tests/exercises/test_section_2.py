@@ -32,7 +32,7 @@ def test_every_relative_is_asked_for_once():
         (RIGHT | {"photographs": "multi-output regression"}, "yes-or-no"),
         (RIGHT | {"parser": "multi-task over several data sets"}, "only the target counts"),
         (RIGHT | {"spam": "transfer"}, "inputs' distribution"),
-        (RIGHT | {"robot": ...}, "robot"),
+        (RIGHT | {"robot": ...}, "no name in the table"),
         ({}, "photographs"),
         (RIGHT | {"spam": "multitask"}, "no name in the table"),
         (["transfer"], "dictionary"),
