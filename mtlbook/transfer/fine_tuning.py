@@ -49,7 +49,7 @@ def fine_tuning(
         for part in parts:
             try:
                 state = trained.get_submodule(part).state_dict()
-                model.get_submodule(part)
+                model.get_submodule(part).load_state_dict(state)
             except (AttributeError, RuntimeError) as error:
                 raise BookError(
                     f"The part {part!r} of the trained model cannot be copied: {error}. Build the "

@@ -103,8 +103,9 @@ def test_a_source_that_knows_the_features_needs_few_labels(source):
     )
     knowing = network("task_1")
     with torch.no_grad():
-        knowing.trunk[0].weight.copy_(world.features["task_1"].mT)
-        knowing.trunk[0].bias.zero_()
+        weight, bias = knowing.trunk.parameters()
+        weight.copy_(world.features["task_1"].mT)
+        bias.zero_()
     probed = fit(
         partial(network, "task_2"),
         world.data,
