@@ -352,23 +352,11 @@ class _Group:
 
     @staticmethod
     def _losses(
-        tasks: Sequence[Task],
-        replica: Replica,
-        inputs: Tensor,
-        targets: dict[str, Tensor],
-        marks: dict[str, Tensor],
-    ) -> list[tuple[Float[Tensor, ""], Float[Tensor, ""]]]:
-        """Each task's loss summed over its labelled rows of one replica, and how many there are."""
+        tasks: Sequence[Task], replica: Replica, inputs: Tensor, targets: dict[str, Tensor]
+    ) -> list[Float[Tensor, " examples"]]:
+        """The loss of each example of one replica, task by task."""
         predictions = replica.model(inputs)
-        sums = []
-        for task in tasks:
-            each = task.loss(predictions[task.name], targets[task.name])
-            known = marks.get(task.name)
-            if known is None:
-                sums.append((each.sum(), torch.full_like(each[0], len(each))))
-            else:
-                sums.append(((each * known).sum(), known.sum()))
-        return sums
+        return [task.loss(predictions[task.name], targets[task.name]) for task in tasks]
 
     def _objective(
         self, served: Sequence[tuple[Task, ...]], replica: Replica, *batches: tuple
@@ -377,12 +365,16 @@ class _Group:
 
         The losses stay apart, so that a task has no gradient at all by another task's head.
         """
-        losses = [
-            # A minibatch without a label of the task has nothing to say about it.
-            total / count.clamp(min=1)
-            for tasks, batch in zip(served, batches, strict=True)
-            for total, count in self._losses(tasks, replica, *batch)
-        ]
+        losses = []
+        for tasks, (inputs, targets, marks) in zip(served, batches, strict=True):
+            each_task = self._losses(tasks, replica, inputs, targets)
+            for task, each in zip(tasks, each_task, strict=True):
+                if task.name in marks:
+                    known = marks[task.name]
+                    # A minibatch without a label of the task has nothing to say about it.
+                    losses.append((each * known).sum() / known.sum().clamp(min=1))
+                else:
+                    losses.append(each.mean())
         taking_turns = len(losses) < len(self.tasks)
         total = losses[0] if taking_turns else self._weighted(replica, torch.stack(losses))
         if self.run.regulariser is not None:
@@ -451,8 +443,8 @@ class _Group:
         optimiser.step()
         if self.run.proximal is not None:
             self._pull(self.run.proximal, optimiser.param_groups[0]["lr"])
-        columns = [self.tasks.index(task) for tasks in served for task in tasks]
-        losses[:, columns] = torch.stack(own, dim=1).detach().to(losses.dtype)
+        for task, values in zip((task for tasks in served for task in tasks), own, strict=True):
+            losses[:, self.tasks.index(task)] = values.detach()
 
     def _balance(
         self,
@@ -519,16 +511,16 @@ class _Group:
         if not self.pool.rows["validation"].shape[1]:
             return
         self.replicas.train(False)
-        sums_of = self.replicas.map(
-            lambda *batch: torch.stack(
-                [torch.stack(pair) for pair in self._losses(self.tasks, *batch)]
-            )
-        )
-        sums = torch.zeros(())
+        losses_of = self.replicas.map(partial(self._losses, self.tasks))
+        shape = (2, len(self.seeds), len(self.tasks))
+        sums = torch.zeros(shape, dtype=torch.float64, device=self.run.device)
         for positions in self.pool.slices("validation"):
-            sums = sums + sums_of(*self.pool.take("validation", positions))
+            inputs, targets, marks = self.pool.take("validation", positions)
+            for column, each in enumerate(losses_of(inputs, targets)):
+                known = marks.get(self.tasks[column].name, torch.ones_like(each))
+                sums[:, :, column] += torch.stack([(each * known).sum(1), known.sum(1)])
         self.replicas.train(True)
-        losses = sums[..., 0] / sums[..., 1]
+        losses = sums[0] / sums[1]
         self.history.append((self.step, "validation", losses.double().cpu()))
         training = self.stopped_at == 0
         for number, tasks in enumerate(self.criteria):
@@ -626,7 +618,9 @@ class _Group:
             # Made when somebody asks for it: most experiments look at results only.
             own = [cache(partial(self.replicas.model, state, n)) for n in range(len(self.seeds))]
             models |= {task.name: own for task in tasks}
-            for part in ("train", "validation", "test"):
+            for part, of_seeds in self.pool.rows.items():
+                if not of_seeds.shape[1]:
+                    continue
                 predicted = self._predict(part, state)
                 rows += [
                     row for task in tasks for row in self._scores(task, part, predicted[task.name])
@@ -663,8 +657,10 @@ class _Group:
         slices = [
             predict(self.pool.take(part, positions)[0]) for positions in self.pool.slices(part)
         ]
-        names = [task.name for task in self.tasks] if slices else []
-        return {name: torch.cat([piece[name] for piece in slices], dim=1) for name in names}
+        return {
+            task.name: torch.cat([piece[task.name] for piece in slices], dim=1)
+            for task in self.tasks
+        }
 
     def _scores(self, task: Task, part: str, predicted: Tensor) -> Iterable[dict[str, Any]]:
         targets = self.pool.targets[task.name][self.pool.rows[part].to(self.run.device)]

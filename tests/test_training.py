@@ -484,6 +484,16 @@ def test_no_gpu_is_a_clear_error():
         train(data=make_data(), seeds=[0], device="cuda")
 
 
+def test_without_validation_rows_the_last_weights_are_kept():
+    split = Holdout(train=60, validation=0, test=20)
+    fitted = train(data=make_data(), seeds=range(2), split=split)
+    last = train(data=make_data(), seeds=range(2), split=split, stopping=None)
+    assert_same(fitted, last)
+    assert set(fitted.results.part) == {"train", "test"}
+    with pytest.raises(BookError, match="on the part 'validation'"):
+        fitted.score("level", part="validation")
+
+
 def test_asking_for_what_is_not_there():
     fitted = train(data=make_data(), seeds=range(2))
     with pytest.raises(BookError, match="Seed 7 was not trained"):

@@ -1,9 +1,10 @@
 """How fast `fit` is: all seeds at once against one after another, one seed against plain PyTorch.
 
 Everything is timed side by side in one run, and the ratio is what counts: these machines differ and
-are rarely idle. Run with nothing else on the machine:
+are rarely idle. Run with nothing else on the machine, and without the checks of types that slow
+the other tests down:
 
-    pytest tests/benchmarks -n 0 -s
+    pytest tests/benchmarks -n 0 -s --jaxtyping-packages=
 """
 
 from collections.abc import Callable
