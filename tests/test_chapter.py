@@ -151,7 +151,7 @@ def test_a_claim_is_measured_shown_and_recorded(tmp_path, capsys):
     assert capsys.readouterr().out == (
         "Claim 3.1-overfitting: Sharing a layer narrows the gap.\n"
         "  gap of hard sharing against one network a task, on relatives\n"
-        "  effect +10.8 [+10.0, +13.3] %; smallest that matters 5 %\n"
+        "  effect +11.0 [+10.0, +13.0] %; smallest that matters 5 %\n"
         "  p = 0.125 over 4 seeds\n"
         "  verdict: supported\n"
     )

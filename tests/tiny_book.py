@@ -70,7 +70,9 @@ class Cli:
 
 
 @pytest.fixture
-def mtlbook(capsys: pytest.CaptureFixture[str]) -> Cli:
+def mtlbook(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    # Parallel workers of pytest believe that they write to 80 columns: tables would wrap.
+    monkeypatch.delenv("COLUMNS", raising=False)
     return Cli(capsys)
 
 

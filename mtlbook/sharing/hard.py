@@ -33,6 +33,7 @@ class HardSharing(nn.Module):
         head: makes a task's head from the width and the task.
 
     Example:
+        >>> import torch
         >>> tasks = [Task.regression("price"), Task.classification("kind", classes=3)]
         >>> stages = [nn.Linear(8, 16), nn.Tanh()]
         >>> model = HardSharing(stages, tasks, width=16)
