@@ -12,7 +12,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "randomness", "dropout", "files", "devices", "progress"}),
     frozenset({"tasks"}),
     frozenset({"data"}),
-    frozenset({"sharing", "weighting", "transfer"}),
+    frozenset({"architectures", "auxiliary", "non_neural", "sharing", "transfer", "weighting"}),
     frozenset({"replicas", "training"}),
     frozenset({"selection", "statistics", "claims", "plots"}),
     frozenset({"chapter", "exercises"}),

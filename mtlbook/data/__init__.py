@@ -1,6 +1,17 @@
 """Data: embedded, constructed and downloaded sets, all of one shape."""
 
-from mtlbook.data import constructed, embedded, mnist, mulan, registry, school, usps
+from mtlbook.data import (
+    constructed,
+    embedded,
+    mnist,
+    mulan,
+    overlaid_digits,
+    registry,
+    scenes,
+    school,
+    shifted_digits,
+    usps,
+)
 from mtlbook.data.constructed import World
 from mtlbook.data.images import LabelledImages
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData, Split
@@ -15,7 +26,10 @@ __all__ = [
     "embedded",
     "mnist",
     "mulan",
+    "overlaid_digits",
     "registry",
+    "scenes",
     "school",
+    "shifted_digits",
     "usps",
 ]

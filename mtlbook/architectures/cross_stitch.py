@@ -1,0 +1,177 @@
+r"""Section 6.3, cross-stitch networks: a column for each task, whose layers are learnt mixtures.
+
+Behind each stage a cross-stitch unit mixes what the K columns computed, x_j, into what the next
+stage of each column takes, x̃_i (Misra, Shrivastava, Gupta and Hebert, 2016, equation 1; Ruder,
+2017, section 6.3):
+
+    x̃_i = Σ_j α_ij x_j
+
+with one α for a whole layer or one for each of its channels. α = I gives separate networks, equal
+rows give all columns the same input, and training finds what lies between. α has no constraint and
+no penalty. It starts from α_ii = 0.9 and, so that each row sums to 1, (1 − 0.9) / (K − 1)
+elsewhere: the paper's (0.9, 0.1) for its two columns.
+
+The paper's α learns 100 times as fast as the rest (`parameter_groups`), because its gradients are
+small, and its columns start from networks that were trained for one task each: load their weights
+into `columns` and `heads` before the training, with `fit(initialise=...)`.
+
+**Where it fails.** K columns are K networks in parameters and time: compare with an ensemble of as
+many networks, not with one. At 1,000 times the learning rate the paper's α diverged.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from mtlbook.errors import BookError
+
+
+class CrossStitch(nn.Module):
+    """A column of stages for each task, a cross-stitch unit behind each stage, a head on top.
+
+    All columns compute a stage in one batched program. A stage that keeps buffers of its own, such
+    as running statistics, is computed column by column.
+
+    Arguments:
+        stages: makes the stages of one column, from the input on; called once a column.
+        heads: by task, from the last stage's features to the prediction.
+        same: α_ii before training; the rest of each row's 1 is divided among the other columns.
+        channels: for a unit for each channel, how many channels (axis 1) each stage gives; None
+            for one unit a layer.
+
+    Attributes:
+        columns: each task's stages.
+        mixing: behind each stage its α, `(columns, columns)`, or `(columns, columns, channels)`;
+            the first axis is the column that takes, the second the column that gives, both in the
+            order of the heads.
+
+    Example:
+        >>> model = CrossStitch(
+        ...     lambda: [nn.Sequential(nn.Linear(8, 16), nn.ReLU()), nn.Linear(16, 4)],
+        ...     heads={"segments": nn.Linear(4, 3), "normals": nn.Linear(4, 2)},
+        ... )
+        >>> {name: tuple(p.shape) for name, p in model(torch.ones(5, 8)).items()}
+        {'segments': (5, 3), 'normals': (5, 2)}
+        >>> model.mixing[0].detach()
+        tensor([[0.9000, 0.1000],
+                [0.1000, 0.9000]])
+        >>> optimiser = torch.optim.SGD(parameter_groups(model.named_parameters(), 1e-3))
+    """
+
+    def __init__(
+        self,
+        stages: Callable[[], Sequence[nn.Module]],
+        heads: Mapping[str, nn.Module],
+        same: float = 0.9,
+        channels: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if len(heads) < 2:
+            raise BookError("Cross-stitch units join columns: give heads for at least two tasks.")
+        self.columns = nn.ModuleDict({name: nn.Sequential(*stages()) for name in heads})
+        self.heads = nn.ModuleDict(heads)
+        self._depth = _common_depth(list(self.columns.values()))
+        if channels is not None and len(channels) != self._depth:
+            raise BookError(
+                f"There are {len(channels)} numbers of channels for {self._depth} stages: give one "
+                "for each stage."
+            )
+        number = len(heads)
+        alpha = torch.full((number, number), (1 - same) / (number - 1))
+        alpha.fill_diagonal_(same)
+        self.mixing = nn.ParameterList(
+            alpha.clone() if channels is None else alpha.unsqueeze(-1).repeat(1, 1, channels[place])
+            for place in range(self._depth)
+        )
+
+    def forward(self, inputs: Float[Tensor, "examples ..."]) -> Mapping[str, Float[Tensor, "..."]]:
+        """Each task's prediction, `(examples, outputs, ...)`."""
+        features = inputs.expand(len(self.columns), *inputs.shape)
+        for place, alpha in enumerate(self.mixing):
+            level = [column.get_submodule(str(place)) for column in self.columns.values()]
+            features = cross_stitch(alpha, _evaluate(level, features))
+        of_tasks = zip(self.heads.items(), features, strict=True)
+        return {name: head(own) for (name, head), own in of_tasks}
+
+
+def cross_stitch(
+    alpha: Float[Tensor, "columns columns *channels"],
+    features: Float[Tensor, "columns examples ..."],
+) -> Float[Tensor, "columns examples ..."]:
+    """x̃_i = Σ_j α_ij x_j, for the whole layer or channel by channel (axis 1 of the examples).
+
+    Example:
+        >>> alpha = torch.tensor([[0.9, 0.1], [0.0, 1.0]])
+        >>> cross_stitch(alpha, torch.tensor([[[10.0]], [[20.0]]])).flatten()
+        tensor([11., 20.])
+    """
+    if alpha.ndim == 2:
+        return torch.einsum("ij,j...->i...", alpha, features)
+    if alpha.shape[2] != features.shape[2]:
+        raise BookError(
+            f"A cross-stitch unit for {alpha.shape[2]} channels stands behind a stage that gives "
+            f"{features.shape[2]}: name the stage's own number in channels."
+        )
+    return torch.einsum("ijc,jnc...->inc...", alpha, features)
+
+
+def parameter_groups(
+    named_parameters: Iterable[tuple[str, Tensor]], learning_rate: float, factor: float = 100.0
+) -> list[dict[str, Any]]:
+    """The optimiser's groups: α with its own, larger learning rate, behind all other parameters.
+
+    Usable as `torch.optim.SGD(parameter_groups(model.named_parameters(), 1e-3))` and as
+    `fit(optimiser=lambda named: torch.optim.SGD(parameter_groups(named, 1e-3)))`.
+
+    Arguments:
+        named_parameters: of a `CrossStitch`, or of a model that contains one.
+        learning_rate: of the columns and heads.
+        factor: how many times as fast α learns.
+    """
+    named = list(named_parameters)
+    mixing = [(name, values) for name, values in named if "mixing" in name.split(".")]
+    others = [(name, values) for name, values in named if "mixing" not in name.split(".")]
+    if not mixing:
+        raise BookError("There is no cross-stitch unit (mixing) among these parameters.")
+    return [
+        {"params": others, "lr": learning_rate},
+        {"params": mixing, "lr": factor * learning_rate},
+    ]
+
+
+def _evaluate(
+    level: Sequence[nn.Module], features: Float[Tensor, "columns examples ..."]
+) -> Float[Tensor, "columns examples ..."]:
+    """One stage of all columns: in one batched program, but for stages with buffers of their own.
+
+    Those may change their buffers in place, which a batched program would do to copies.
+    """
+    first = level[0]
+    if any(True for _ in first.buffers()):
+        return torch.stack([stage(own) for stage, own in zip(level, features, strict=True)])
+    of_stages = [dict(stage.named_parameters()) for stage in level]
+    stacked = {name: torch.stack([own[name] for own in of_stages]) for name in of_stages[0]}
+
+    def evaluate(parameters: dict[str, Tensor], own: Tensor) -> Tensor:
+        return functional_call(first, parameters, (own,))
+
+    return vmap(evaluate, randomness="different")(stacked, features)
+
+
+def _common_depth(columns: Sequence[nn.Module]) -> int:
+    """How many stages each column has; an error where the columns are not alike, or not apart."""
+    shapes = [{name: p.shape for name, p in column.named_parameters()} for column in columns]
+    depths = [len(list(column.named_children())) for column in columns]
+    if any(own != shapes[0] for own in shapes) or len(set(depths)) > 1 or not depths[0]:
+        raise BookError(
+            "The columns differ, or have no stage: stages() must make the same layers, at least "
+            "one, at each call."
+        )
+    owned = [id(p) for column in columns for p in column.parameters()]
+    if len(set(owned)) < len(owned):
+        raise BookError("The columns share parameters: stages() must make new layers at each call.")
+    return depths[0]

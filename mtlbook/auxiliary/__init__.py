@@ -1,0 +1,1 @@
+"""Auxiliary tasks: what a network learns beside the task that it is for."""

@@ -1,0 +1,244 @@
+r"""Section 7.2, an adversarial auxiliary task: features that cannot tell two domains apart.
+
+A trunk f feeds a head for the labels and, behind a gradient reversal R_λ, a head that guesses from
+which domain an input comes. Labels are known in the source domain only; the domain of every input
+is. Training seeks the saddle point of (Ganin and Lempitsky, 2015; Ganin et al., 2016, equations 9
+to 18; Ruder, 2017, section 7.2)
+
+    E(θ_f, θ_y, θ_d) = L_y(θ_f, θ_y) − λ L_d(θ_f, θ_d),
+
+the least over θ_f and θ_y and the greatest over θ_d, by plain gradient steps on L_y + L_d:
+
+    R_λ(x) = x,    ∂R_λ / ∂x = −λ I.
+
+The domain head minimises its own loss, which λ does not touch; only what reaches the trunk is
+reversed. Early in training the domain head knows nothing and its gradient is noise, hence λ grows
+from 0 to 1 over the training, see `GradientReversal`.
+
+**Where it fails.** Where the proportions of the labels differ between the domains, features that
+serve the label must tell the domains apart, and a trunk that hides the domain gives up labels.
+Invariance in the mean also does not ask that each class meets its own.
+
+Two tasks and their data, of which the target rows carry no label:
+
+    >>> from mtlbook.data.multi_task_data import MultiTaskData
+    >>> from mtlbook.tasks import Task
+    >>> tasks = [Task.classification("digit", classes=10), Task.binary("domain")]
+    >>> from_source = torch.tensor([True, True, False, False])
+    >>> data = MultiTaskData.partial(
+    ...     tasks,
+    ...     torch.rand(4, 64),
+    ...     {"digit": torch.tensor([3, 7, 0, 0]), "domain": from_source.double()},
+    ...     {"digit": from_source, "domain": torch.ones(4, dtype=torch.bool)},
+    ... )
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from mtlbook.errors import BookError
+from mtlbook.randomness import generator
+
+
+def reverse_gradient(
+    inputs: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]
+) -> Float[Tensor, "*shape"]:
+    """R_λ(x) = x, whose derivative is −λ.
+
+    Arguments:
+        inputs: x.
+        strength: λ.
+
+    Example:
+        >>> x = torch.tensor(3.0, requires_grad=True)
+        >>> reverse_gradient(x, 0.5).square().backward()
+        >>> x.grad  # 2x would be the gradient without the reversal
+        tensor(-3.)
+    """
+    # The second term is 0, but has a gradient: R needs no rule of its own, also under torch.func.
+    constant = inputs.detach()
+    return constant + strength * (constant - inputs)
+
+
+def warm_up(progress: Float[Tensor, ""], steepness: float = 10.0) -> Float[Tensor, ""]:
+    """λ_p = 2 / (1 + exp(−γ p)) − 1, from 0 at the start towards 1 (Ganin et al., 2016, p. 21).
+
+    Arguments:
+        progress: p, the part of the training that is done, 0 to 1.
+        steepness: γ; the paper's is 10.
+
+    Example:
+        >>> [round(float(warm_up(torch.tensor(p))), 3) for p in (0.0, 0.1, 0.5, 1.0)]
+        [0.0, 0.462, 0.987, 1.0]
+    """
+    return 2 / (1 + torch.exp(-steepness * progress)) - 1
+
+
+def annealing(progress: float) -> float:
+    """μ_p / μ_0 = (1 + 10 p)^(−0.75), the learning rate by the same paper.
+
+    Arguments:
+        progress: p, the part of the training that is done, 0 to 1.
+
+    Example:
+        >>> optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01, momentum=0.9)
+        >>> steps = 1000
+        >>> scheduler = torch.optim.lr_scheduler.LambdaLR(
+        ...     optimiser, lambda step: annealing(step / steps)
+        ... )
+    """
+    return (1 + 10 * progress) ** -0.75
+
+
+class GradientReversal(nn.Module):
+    """The identity, whose gradient is −λ times the one that arrives; λ grows while training.
+
+    λ = `strength` · λ_p, with p counted in training steps: forward passes in training mode, kept
+    in a buffer. The first step has λ = 0; from step `steps` on p stays 1.
+
+    Arguments:
+        steps: length of the schedule, normally that of the training; None for a constant λ.
+        strength: what λ grows to. 0 cuts the trunk off from what lies behind.
+
+    Example:
+        >>> reversal = GradientReversal(steps=100)
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> for _ in range(50):
+        ...     y = reversal(x)
+        >>> torch.autograd.grad(y.sum(), x)  # the 50th step: p = 0.49
+        (tensor([-0.9852, -0.9852]),)
+    """
+
+    step: Int[Tensor, ""]
+
+    def __init__(self, steps: int | None, strength: float = 1.0) -> None:
+        super().__init__()
+        if steps is not None and steps < 1:
+            raise BookError(f"The schedule of λ takes at least 1 step, or None, not {steps}.")
+        if not 0 <= strength < float("inf"):
+            raise BookError(
+                f"The strength of a gradient reversal is a finite λ of at least 0, not {strength}: "
+                "the reversal itself has the minus sign."
+            )
+        self.steps = steps
+        self.strength = strength
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+
+    def forward(self, inputs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The inputs as they are."""
+        strength = self.strength
+        if self.steps is not None:
+            progress = (self.step / self.steps).clamp(max=1).to(inputs.dtype)
+            strength = strength * warm_up(progress)
+        if self.training:
+            self.step.add_(1)
+        return reverse_gradient(inputs, strength)
+
+
+class AdversarialSharing(nn.Module):
+    """A trunk with heads that it serves and, behind a gradient reversal, heads that it deceives.
+
+    ŷ_t = h_t(f(x)) for the heads and ŷ_t = h_t(R_λ(f(x))) for the adversaries: the domain-
+    adversarial network of Ganin et al. (2016, figure 1). Train it on the plain sum of the losses: a
+    weight on the adversary's loss would also change how fast the adversary itself learns, λ changes
+    only what the trunk hears of it.
+
+    Arguments:
+        stages: the trunk f, from the input on: any modules of the user's.
+        heads: by task, from the trunk's features to the prediction.
+        adversaries: the same for the tasks that the trunk is to make impossible.
+        reversal: R_λ with its schedule.
+
+    Example:
+        >>> model = AdversarialSharing(
+        ...     [nn.Linear(64, 32), nn.ReLU()],
+        ...     heads={"digit": nn.Linear(32, 10)},
+        ...     adversaries={"domain": nn.Linear(32, 1)},
+        ...     reversal=GradientReversal(steps=1000),
+        ... )
+        >>> {name: tuple(p.shape) for name, p in model(torch.ones(5, 64)).items()}
+        {'digit': (5, 10), 'domain': (5, 1)}
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        heads: Mapping[str, nn.Module],
+        adversaries: Mapping[str, nn.Module],
+        reversal: GradientReversal,
+    ) -> None:
+        super().__init__()
+        both = sorted(set(heads) & set(adversaries))
+        if both:
+            raise BookError(f"{both} are both heads and adversaries: the trunk can only do one.")
+        if not heads or not adversaries:
+            raise BookError("Adversarial sharing needs at least one head and one adversary.")
+        self.trunk = nn.Sequential(*stages)
+        self.heads = nn.ModuleDict(heads)
+        self.adversaries = nn.ModuleDict(adversaries)
+        self.reversal = reversal
+
+    def forward(self, inputs: Float[Tensor, "examples ..."]) -> Mapping[str, Float[Tensor, "..."]]:
+        """Each task's prediction, `(examples, outputs, ...)`."""
+        features = self.trunk(inputs)
+        # Once for all adversaries: a call is a step of the schedule.
+        reversed_features = self.reversal(features)
+        helped = {name: head(features) for name, head in self.heads.items()}
+        deceived = {name: head(reversed_features) for name, head in self.adversaries.items()}
+        return helped | deceived
+
+
+def a_distance(error: float) -> float:
+    """2 (1 − 2ε): 0 where the domains cannot be told apart, 2 where they always can.
+
+    Arguments:
+        error: ε, the error of a domain classifier on rows that it has not seen.
+    """
+    return 2 * (1 - 2 * error)
+
+
+def proxy_a_distance(
+    source: Float[Tensor, "source_rows features"],
+    target: Float[Tensor, "target_rows features"],
+    folds: int = 5,
+    seed: int = 0,
+) -> float:
+    """How far apart a linear classifier finds two domains (Ben-David et al., 2007).
+
+    `a_distance` of the balanced error (the mean of both domains' error rates, so that unequal
+    numbers of rows do not matter) of a logistic regression, by cross-validation; by chance it can
+    be a little below 0. Another classifier may find more: Ganin et al. take the best of several
+    linear support vector machines.
+
+    Arguments:
+        source: features of one domain, one row an example.
+        target: features of the other.
+        folds: parts of the cross-validation.
+        seed: of the order in which rows are dealt to the folds.
+
+    Example:
+        >>> left = torch.linspace(0, 1, 20).view(-1, 1)
+        >>> proxy_a_distance(left, left + 5)
+        2.0
+    """
+    fewest = min(len(source), len(target))
+    if not 2 <= folds <= fewest:
+        raise BookError(
+            f"{folds} folds of domains with {len(source)} and {len(target)} rows: choose from 2 "
+            f"to {fewest} folds, so that each holds rows of both."
+        )
+    rows = torch.cat([source, target]).detach().cpu()
+    is_target = torch.arange(len(rows)) >= len(source)
+    order = torch.randperm(len(rows), generator=generator(seed, "proxy A-distance"))
+    features, domains = rows[order].numpy(), is_target[order].numpy()
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
+    guessed = cross_val_predict(classifier, features, domains, cv=StratifiedKFold(folds))
+    return a_distance(1 - float(balanced_accuracy_score(domains, guessed)))

@@ -1,0 +1,266 @@
+r"""What the linear estimators of section 5 have in common: inputs, intercepts and predictions.
+
+All minimise Σ_t 1/(2 n_t) ‖y_t − X_t w_t − c_t‖² + Ω(W) over weights W = [w_1 … w_T] and intercepts
+c_t, where task t has n_t examples. A task's loss is a *mean*, so that tasks of different sizes
+count the same; where all tasks share one design this is the scaling of scikit-learn's
+`MultiTaskLasso`.
+
+There are two ways to pass data, both scikit-learn's:
+
+* `fit(X, Y)`: a shared design, one column of Y a task (or one task, with `y` of one dimension);
+* `fit(X, y, tasks=labels)`: a design for each task. `labels` names the task of each row of X and
+  `y`, as `groups` does in scikit-learn. `predict` and `score` take `tasks` in the same way.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from mtlbook.errors import BookError
+from mtlbook.non_neural.proximal_gradient import (
+    Design,
+    Outputs,
+    Penalty,
+    RowPenalty,
+    SeparateDesigns,
+    SharedDesign,
+    Solution,
+    minimise,
+    minimise_over_working_sets,
+)
+
+Estimator = TypeVar("Estimator", bound="MultiTaskLinearModel")
+
+
+class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
+    """Penalised least squares over tasks; a subclass says which penalty.
+
+    Its constructor keeps the parameters as they are, and `fit` checks them: so scikit-learn wants
+    it, and therefore they have no types.
+
+    Arguments:
+        fit_intercept: whether each task has an intercept, which is not penalised.
+        max_iter: the most iterations of FISTA; running out of them is a `ConvergenceWarning`.
+        tol: the fit ends when the certified duality gap is at most `tol` times Σ_t ‖y_t‖² / n_t
+            (of centred targets, with intercepts).
+
+    Attributes:
+        coef_: the weights, tasks × features (features, where `y` had one dimension and there were
+            no `tasks`).
+        intercept_: one number a task, or one number.
+        tasks_: the labels of the tasks in the order of `coef_`; None where there were none.
+        dual_gap_: how much the objective can at most exceed its minimum.
+        n_iter_: the iterations of FISTA.
+        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+    """
+
+    fit_intercept: bool
+    max_iter: int
+    tol: float
+    coef_: Float[np.ndarray, "*tasks features"]
+    intercept_: Any
+    tasks_: Any
+    dual_gap_: float
+    n_iter_: int
+    feature_names_in_: Any
+
+    @abstractmethod
+    def _penalty(self) -> Penalty:
+        """Ω, from checked parameters."""
+
+    def fit(self: Estimator, X: Any, y: Any, tasks: Any = None) -> Estimator:  # noqa: N803
+        """Fits the weights of all tasks.
+
+        Arguments:
+            X: the inputs, examples × features.
+            y: the targets: examples × tasks for a shared design, or one a row of X.
+            tasks: the label of the task of each row, where each task has a design of its own.
+
+        Raises:
+            BookError: for parameters out of range or labels that don't match.
+        """
+        penalty = self._penalty()
+        self._check_solver()
+        X, y = validate_data(  # noqa: N806
+            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True
+        )
+        y = np.asarray(y, dtype=np.float64)
+        if tasks is None:
+            self.tasks_ = None
+            prepared = _shared(X, y.reshape(len(y), -1), self.fit_intercept)
+        else:
+            if y.ndim != 1:
+                raise BookError(
+                    f"With tasks, each row has one target, that of its own task, but y has shape "
+                    f"{y.shape}: pass y of shape ({len(y)},), or leave tasks out for a shared "
+                    "design."
+                )
+            labels = column_or_1d(tasks)
+            check_consistent_length(X, labels)
+            self.tasks_, task_of_row = np.unique(labels, return_inverse=True)
+            prepared = _separate(X, y, task_of_row, self.fit_intercept)
+        design, outputs, input_means, output_means = prepared
+
+        solution = self._solve(design, outputs, penalty, (X.shape[1], len(output_means)))
+        coefficients = solution.weights.T
+        intercepts = output_means - (input_means * coefficients).sum(axis=1)
+        one_output = tasks is None and y.ndim == 1
+        self.coef_ = coefficients[0] if one_output else coefficients
+        self.intercept_ = float(intercepts[0]) if one_output else intercepts
+        self.dual_gap_ = solution.gap
+        self.n_iter_ = solution.iterations
+        return self
+
+    def _solve(
+        self, design: Design, outputs: Outputs, penalty: Penalty, shape: tuple[int, int]
+    ) -> Solution:
+        settings = {
+            "start": np.zeros(shape),
+            "tolerance": self.tol * float(np.vdot(outputs, outputs)),
+            "max_iterations": self.max_iter,
+        }
+        if isinstance(penalty, RowPenalty):
+            solution = minimise_over_working_sets(design, outputs, penalty, **settings)
+        else:
+            solution = minimise(design, outputs, penalty, **settings)
+        if solution.gap > settings["tolerance"]:
+            warnings.warn(
+                f"The duality gap is {solution.gap:.3g} after {solution.iterations} iterations, "
+                f"above the tolerance {settings['tolerance']:.3g}: increase max_iter, standardise "
+                "the features, or increase the penalty.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return solution
+
+    def predict(self, X: Any, tasks: Any = None) -> Float[np.ndarray, "examples *tasks"]:  # noqa: N803
+        """X w_t + c_t: for all tasks, or with `tasks` for each row's own."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)  # noqa: N806
+        predictions = X @ self.coef_.T + self.intercept_
+        if tasks is None:
+            return predictions
+        return predictions[np.arange(len(X)), self._positions(X, tasks)]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, tasks: Any = None) -> float:  # noqa: N803
+        """R², of each task on its own, then averaged over the tasks (as scikit-learn does).
+
+        That is not the R² of all rows at once, which also counts the differences of the tasks'
+        means as explained variance.
+        """
+        if tasks is None:
+            return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
+        y, labels = column_or_1d(y), column_or_1d(tasks)
+        predictions = self.predict(X, labels)
+        check_consistent_length(predictions, y, sample_weight)
+        rows_of_tasks = [labels == label for label in np.unique(labels)]
+        weights = None if sample_weight is None else np.asarray(sample_weight)
+        return float(
+            np.mean(
+                [
+                    r2_score(
+                        y[rows],
+                        predictions[rows],
+                        sample_weight=None if weights is None else weights[rows],
+                    )
+                    for rows in rows_of_tasks
+                ]
+            )
+        )
+
+    def _positions(self, X: np.ndarray, tasks: Any) -> Int[np.ndarray, " examples"]:  # noqa: N803
+        """The row of `coef_` of each label."""
+        if self.tasks_ is None:
+            raise BookError(
+                f"This {type(self).__name__} was fitted without tasks: leave tasks out, and take "
+                "the column of your task from the predictions."
+            )
+        labels = column_or_1d(tasks)
+        check_consistent_length(X, labels)
+        unknown = np.setdiff1d(labels, self.tasks_)
+        if len(unknown):
+            raise BookError(
+                f"There are no weights for the tasks {unknown.tolist()}: this "
+                f"{type(self).__name__} was fitted to {self.tasks_.tolist()}."
+            )
+        return np.searchsorted(self.tasks_, labels)
+
+    def _check_solver(self) -> None:
+        whole = _is_number(self.max_iter, Integral) and self.max_iter >= 1
+        self._check("max_iter", bool(whole), "an int in the range [1, inf)")
+        positive = _is_number(self.tol, Real) and self.tol >= 0
+        self._check("tol", bool(positive), "a float in the range [0.0, inf)")
+
+    def _check_strength(self, name: str) -> float:
+        """A penalty's strength: positive and finite, else there is no certificate."""
+        value = getattr(self, name)
+        positive = _is_number(value, Real) and 0 < value < np.inf
+        self._check(name, bool(positive), "a float in the range (0.0, inf)")
+        return float(value)
+
+    def _check(self, name: str, valid: bool, description: str) -> None:
+        """Refuses an invalid parameter in scikit-learn's words."""
+        if not valid:
+            raise BookError(
+                f"The {name!r} parameter of {type(self).__name__} must be {description}. "
+                f"Got {getattr(self, name)!r} instead."
+            )
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+InputMeans = Float[np.ndarray, "_ features"]  # of each task, or one row for all
+OutputMeans = Float[np.ndarray, " tasks"]
+
+
+def _shared(
+    inputs: Float[np.ndarray, "examples features"],
+    targets: Float[np.ndarray, "examples tasks"],
+    centred: bool,
+) -> tuple[SharedDesign, Outputs, InputMeans, OutputMeans]:
+    """Design and outputs, divided by √n so that ½ ‖·‖² is 1/(2n) ‖·‖², and their means."""
+    input_means, output_means = _mean(inputs, centred), _mean(targets, centred)
+    root = np.sqrt(len(inputs))
+    design = SharedDesign((inputs - input_means) / root)
+    return design, (targets - output_means) / root, input_means[None], output_means
+
+
+def _separate(
+    inputs: Float[np.ndarray, "examples features"],
+    targets: Float[np.ndarray, " examples"],
+    task_of_row: Int[np.ndarray, " examples"],
+    centred: bool,
+) -> tuple[SeparateDesigns, Outputs, InputMeans, OutputMeans]:
+    """The same for each task by itself."""
+    counts = np.bincount(task_of_row)
+    design = np.zeros((len(counts), counts.max(), inputs.shape[1]))
+    outputs = np.zeros((len(counts), counts.max()))
+    input_means = np.zeros((len(counts), inputs.shape[1]))
+    output_means = np.zeros(len(counts))
+    for task, count in enumerate(counts):
+        rows = task_of_row == task
+        own, targets_of_own, means, mean = _shared(inputs[rows], targets[rows, None], centred)
+        design[task, :count], outputs[task, :count] = own.inputs, targets_of_own[:, 0]
+        input_means[task], output_means[task] = means[0], mean[0]
+    return SeparateDesigns(design), outputs, input_means, output_means
+
+
+def _mean(
+    values: Float[np.ndarray, "examples columns"], centred: bool
+) -> Float[np.ndarray, " columns"]:
+    return values.mean(axis=0) if centred else np.zeros(values.shape[1])

@@ -1,0 +1,97 @@
+r"""Section 6.6, weighting by uncertainty: each task's loss is divided by a noise that is learnt.
+
+A task's weight is not chosen but follows from a likelihood. With σ_t the noise of task t, the same
+for all inputs (homoscedastic), the negative log-likelihood is (Kendall, Gal and Cipolla, 2018,
+equations 5 to 10; Ruder, 2017, section 6.6)
+
+* regression, y ~ N(f, σ²):            L / (2σ²) + log σ, but for the constant log √(2π);
+* classification, y ~ softmax(f / σ²): L / σ² + log σ, with (1/σ) Σ_c exp(f_c / σ²) replaced by
+  (Σ_c exp f_c)^(1/σ²), which is exact at σ = 1,
+
+with L the mean squared error or the cross-entropy that `Task.loss` averages. log σ keeps the noise
+from growing without end. s = log σ² is what is trained: any real number is allowed, and nothing is
+divided by 0.
+
+**What is learnt.** For fixed L the minimum lies at σ² = L for a regression and at σ² = 2L for a
+classification, where its value is ½ (1 + log L) and ½ (1 + log 2L): trained to its end, the method
+minimises Σ_t ½ log L_t. The weight of L_t there is 1 / (2 L_t) in both cases.
+
+**The factor ½** differs between the two forms, and between implementations. The forms are one
+another's shift: in s' = s − log 2 the classification is ½ (exp(−s') L + s') + ½ log 2. Gradients,
+and so the path of the training from the same initial weight, are equal; what differs is the number
+that is called σ², by the factor 2, and the weight at s = 0, ½ or 1. Codes that minimise
+exp(−s) L + s have the regression's σ² and twice its gradient, the network's included.
+
+**Where it fails.** σ² is the *training* loss: a network that fits its training rows exactly drives
+σ² to 0 and the weight to infinity. The combined loss can be negative. Being a negative
+log-likelihood, its values are comparable between steps although the weights change.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mtlbook.errors import BookError
+from mtlbook.tasks import Task
+
+
+class UncertaintyWeighting(nn.Module):
+    """Σ_t c_t exp(−s_t) L_t + ½ s_t, with s_t = log σ_t² trained beside the model.
+
+    c_t is ½ for a regression, at each pixel or not, and 1 for every kind of classification.
+    Give `fit(weighting=...)` the module, which trains a copy for each seed; in a loop of your own
+    give the optimiser its parameters, too.
+
+    Arguments:
+        tasks: in the order of the losses.
+        initial_log_variance: s_t before training.
+
+    Attributes:
+        log_variances: s_t, trained.
+
+    Example:
+        >>> tasks = [Task.regression("depth"), Task.classification("kind", classes=3)]
+        >>> weighting = UncertaintyWeighting(tasks)
+        >>> model = nn.Linear(4, 2)
+        >>> optimiser = torch.optim.SGD([*model.parameters(), *weighting.parameters()], lr=0.1)
+        >>> loss = weighting(torch.tensor([2.0, 0.7]))
+        >>> loss  # 2 / 2 + 0.7
+        tensor(1.7000, grad_fn=<SumBackward0>)
+        >>> loss.backward()
+        >>> optimiser.step()
+        >>> weighting.variances  # each moves towards its optimum: 2 and 1.4
+        tensor([1.0513, 1.0202], dtype=torch.float64)
+    """
+
+    log_variances: Float[Tensor, " tasks"]
+    factors: Float[Tensor, " tasks"]
+
+    def __init__(self, tasks: Sequence[Task], initial_log_variance: float = 0.0) -> None:
+        super().__init__()
+        if not tasks:
+            raise BookError("A weighting by uncertainty needs at least one task: give the tasks.")
+        initial = torch.full((len(tasks),), initial_log_variance, dtype=torch.float64)
+        if not bool(torch.isfinite(initial).all()):
+            raise BookError(
+                f"The initial log-variance must be a finite number, not {initial_log_variance}."
+            )
+        self.log_variances = nn.Parameter(initial)
+        factors = [0.5 if "regression" in task.kind else 1.0 for task in tasks]
+        self.register_buffer("factors", torch.tensor(factors, dtype=torch.float64))
+
+    @property
+    def variances(self) -> Float[Tensor, " tasks"]:
+        """σ_t²: the noise of each task, as far as training has come."""
+        return self.log_variances.detach().exp()
+
+    @property
+    def weights(self) -> Float[Tensor, " tasks"]:
+        """c_t / σ_t²: what each loss is multiplied by."""
+        return self.factors / self.variances
+
+    def forward(self, losses: Float[Tensor, " tasks"]) -> Float[Tensor, ""]:
+        """The loss that is minimised."""
+        s = self.log_variances.to(losses)
+        return (self.factors.to(losses) * torch.exp(-s) * losses + s / 2).sum()

@@ -1,0 +1,203 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+from torch import Tensor, nn
+
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.errors import BookError
+from mtlbook.randomness import generator
+from mtlbook.sharing.hard import HardSharing
+from mtlbook.tasks import Task
+from mtlbook.training import Fit, fit
+from mtlbook.weighting.uncertainty import UncertaintyWeighting
+
+REGRESSION = Task.regression("depth")
+CLASSIFICATION = Task.classification("kind", classes=4)
+LOSSES = st.floats(1e-3, 1e3)
+LOG_VARIANCES = st.floats(-5, 5)
+
+
+def value(task: Task, loss: float, log_variance: float) -> float:
+    weighting = UncertaintyWeighting([task], log_variance)
+    return float(weighting(torch.tensor([loss], dtype=torch.float64)).detach())
+
+
+def normal(*shape: int, purpose: str) -> Tensor:
+    return torch.randn(*shape, generator=generator(0, purpose), dtype=torch.float64)
+
+
+# The equation -------------------------------------------------------------------------------------
+
+
+@given(st.floats(-3, 3), st.floats(0.1, 10))
+def test_the_regression_form_is_the_gaussian_likelihood(residual, sigma):
+    expected = -norm.logpdf(residual, scale=sigma) - math.log(2 * math.pi) / 2
+    assert value(REGRESSION, residual**2, 2 * math.log(sigma)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_classification_form_approaches_the_scaled_softmax():
+    """Exactly equal at σ = 1, and the approximation gets better on the way there."""
+    logits = normal(50, 4, purpose="logits")
+    target = torch.randint(4, (50,), generator=generator(0, "target"))
+    loss = float(CLASSIFICATION.loss(logits, target).mean())
+    gaps = []
+    for sigma in (1.0, 1.01, 1.1, 1.5):
+        exact = float(nn.functional.cross_entropy(logits / sigma**2, target))
+        gaps.append(abs(value(CLASSIFICATION, loss, 2 * math.log(sigma)) - exact))
+    assert gaps[0] < 1e-12
+    assert gaps == sorted(gaps)
+    assert gaps[1] < 0.02 < gaps[3]
+
+
+@given(st.lists(st.tuples(LOSSES, LOG_VARIANCES), min_size=2, max_size=2))
+def test_gradients_are_those_of_the_equation(pairs):
+    weighting = UncertaintyWeighting([REGRESSION, CLASSIFICATION])
+    with torch.no_grad():
+        weighting.log_variances.copy_(torch.tensor([s for _, s in pairs], dtype=torch.float64))
+    values = [loss for loss, _ in pairs]
+    losses = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+    weighting(losses).backward()
+    assert losses.grad is not None
+    assert weighting.log_variances.grad is not None
+    expected = [c * math.exp(-s) for c, (_, s) in zip([0.5, 1.0], pairs, strict=True)]
+    np.testing.assert_allclose(losses.grad, expected, rtol=1e-12)
+    np.testing.assert_allclose(weighting.weights, expected, rtol=1e-12)
+    by_s = [0.5 - w * loss for w, loss in zip(expected, values, strict=True)]
+    np.testing.assert_allclose(weighting.log_variances.grad, by_s, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("task", "variance_per_loss"),
+    [
+        (REGRESSION, 1),
+        (Task.dense_regression("normals", outputs=3), 1),
+        (CLASSIFICATION, 2),
+        (Task.binary("sold"), 2),
+        (Task.tagging("part", labels=5), 2),
+        (Task.dense_classification("segment", classes=5), 2),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Task) else "",
+)
+@pytest.mark.parametrize("loss", [0.02, 1.0, 30.0])
+def test_the_optimal_variance_is_the_loss_or_twice_the_loss(task, variance_per_loss, loss):
+    variance = variance_per_loss * loss
+    best = math.log(variance)
+    least = value(task, loss, best)
+    assert least == pytest.approx((1 + best) / 2)
+    assert all(value(task, loss, best + shift) > least for shift in (-2, -1e-5, 1e-5, 2))
+    at_the_optimum = UncertaintyWeighting([task], best)
+    assert float(at_the_optimum.variances) == pytest.approx(variance)
+    assert float(at_the_optimum.weights) == pytest.approx(1 / (2 * loss))
+
+
+@given(LOSSES, LOG_VARIANCES)
+def test_the_factor_of_a_half_is_a_shift_of_the_log_variance(loss, log_variance):
+    shifted = value(REGRESSION, loss, log_variance - math.log(2))
+    assert value(CLASSIFICATION, loss, log_variance) == pytest.approx(shifted + math.log(2) / 2)
+
+
+# In a plain loop ----------------------------------------------------------------------------------
+
+
+def test_the_noise_of_a_linear_world_is_that_of_least_squares():
+    """The residual variance of ordinary least squares (divided by the rows, not corrected)."""
+    rows, noise = 400, torch.tensor([10.0, 1.0, 0.05], dtype=torch.float64)
+    x = normal(rows, 3, purpose="inputs")
+    y = x @ normal(3, 3, purpose="slopes") + noise * normal(rows, 3, purpose="noise")
+    design = np.column_stack([x, np.ones(rows)])
+    _, residual_squares, *_ = np.linalg.lstsq(design, y.numpy(), rcond=None)
+
+    weighting = UncertaintyWeighting([Task.regression(name) for name in ("far", "near", "exact")])
+    model = nn.Linear(3, 3, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    optimiser = torch.optim.LBFGS(
+        [*model.parameters(), *weighting.parameters()],
+        max_iter=500,
+        tolerance_grad=1e-10,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        loss = weighting((model(x) - y).square().mean(0))
+        loss.backward()
+        return float(loss.detach())
+
+    optimiser.step(closure)
+    np.testing.assert_allclose(weighting.variances, residual_squares / rows, rtol=1e-6)
+    # The truth lies within what 400 rows can tell: 4 standard errors of a variance, 4 √(2/400).
+    np.testing.assert_allclose(weighting.variances, noise.square(), rtol=0.28)
+
+
+def test_a_model_in_single_precision_is_served_too():
+    weighting = UncertaintyWeighting([REGRESSION])
+    losses = torch.ones(1, requires_grad=True)
+    joint = weighting(losses)
+    assert joint.dtype == torch.float32
+    joint.backward()
+    assert weighting.log_variances.grad is not None
+    assert weighting.state_dict()["log_variances"].dtype == torch.float64
+
+
+# In fit -------------------------------------------------------------------------------------------
+
+TASKS = [Task.regression("far"), Task.classification("side", classes=2)]
+
+
+def train(**options: Any) -> Fit:
+    inputs = normal(120, 3, purpose="inputs")
+    far = 5 * inputs.sum(1) + 10 * normal(120, purpose="noise")
+    targets = {"far": far, "side": (inputs[:, 0] > 0).long()}
+    data = MultiTaskData.multi_label(TASKS, inputs, targets)
+
+    def build() -> HardSharing:
+        return HardSharing([nn.Linear(3, 4), nn.Tanh()], TASKS, width=4)
+
+    settings = {
+        "seeds": range(3),
+        "steps": 60,
+        "learning_rate": 0.02,
+        "weighting": UncertaintyWeighting(TASKS),
+    }
+    return fit(build, data, **{**settings, **options})
+
+
+def test_every_seed_trains_its_own_variances():
+    together, apart, alone = train(), train(vectorise=False), train(seeds=[1])
+    frozen = UncertaintyWeighting(TASKS).requires_grad_(False)
+    fixed = train(weighting=frozen)
+    for task in ("far", "side"):
+        losses = together.score(task, "loss")
+        np.testing.assert_allclose(losses, apart.score(task, "loss"), rtol=1e-9)
+        np.testing.assert_allclose(losses[1:2], alone.score(task, "loss"), rtol=1e-9)
+        assert (np.abs(losses - fixed.score(task, "loss")) > 1e-6).all()
+    assert together.cost.parameters == fixed.cost.parameters + 2
+
+
+def test_the_weighting_that_was_given_stays_as_it_was():
+    weighting = UncertaintyWeighting(TASKS)
+    train(weighting=weighting)
+    assert not weighting.log_variances.any()
+
+
+# What is refused ----------------------------------------------------------------------------------
+
+
+def test_no_tasks_are_refused():
+    with pytest.raises(BookError, match="at least one task"):
+        UncertaintyWeighting([])
+
+
+@pytest.mark.parametrize("initial", [math.nan, math.inf])
+def test_an_impossible_start_is_refused(initial):
+    with pytest.raises(BookError, match="must be a finite number"):
+        UncertaintyWeighting([REGRESSION], initial)
