@@ -7,7 +7,7 @@ learning at the edge of the statistical precipice*, NeurIPS 2021).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -71,10 +71,10 @@ def paired_effect(
         >>> round(effect.estimate, 6), effect.p, effect.seeds
         (10.0, 0.25, 3)
     """
-    absolute = effect(_improvement(method, baseline, np.asarray(higher_is_better)))
+    difference = _improvement(method, baseline, np.asarray(higher_is_better))
     if not relative:
-        return absolute
-    baseline = _checked(baseline)
+        return effect(difference)
+    difference, baseline = _checked(difference), _checked(baseline)
     if abs(baseline.mean()) <= 1e-12 * np.abs(baseline).max():
         raise BookError(
             "a relative effect needs a baseline whose mean is not 0; "
@@ -84,10 +84,9 @@ def paired_effect(
     def percent(difference: Any, baseline: Any, axis: int) -> Any:
         return 100 * difference.mean(axis=axis) / np.abs(baseline.mean(axis=axis))
 
-    difference = _improvement(method, baseline, np.asarray(higher_is_better))
     low, high = _bootstrap((difference, baseline), percent)
     estimate = float(percent(difference, baseline, axis=-1))
-    return replace(absolute, estimate=estimate, low=low, high=high)
+    return Effect(estimate, low, high, _sign_flip_p(difference), len(difference))
 
 
 def effect(differences: Float[np.ndarray, "seeds"]) -> Effect:
@@ -106,6 +105,11 @@ def effect(differences: Float[np.ndarray, "seeds"]) -> Effect:
     """
     differences = _checked(differences)
     low, high = interval(differences)
+    p = _sign_flip_p(differences)
+    return Effect(float(differences.mean()), low, high, p, len(differences))
+
+
+def _sign_flip_p(differences: Float[np.ndarray, "seeds"]) -> float:
     test = stats.permutation_test(
         (differences,),
         np.mean,
@@ -114,7 +118,7 @@ def effect(differences: Float[np.ndarray, "seeds"]) -> Effect:
         n_resamples=SIGN_FLIPS,
         rng=np.random.default_rng(0),
     )
-    return Effect(float(differences.mean()), low, high, float(test.pvalue), len(differences))
+    return float(test.pvalue)
 
 
 def interval(
