@@ -12,7 +12,17 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "randomness", "dropout", "files", "devices", "progress"}),
     frozenset({"tasks"}),
     frozenset({"data"}),
-    frozenset({"architectures", "auxiliary", "non_neural", "sharing", "transfer", "weighting"}),
+    frozenset(
+        {
+            "architectures",
+            "auxiliary",
+            "mechanisms",
+            "non_neural",
+            "sharing",
+            "transfer",
+            "weighting",
+        }
+    ),
     frozenset({"replicas", "training"}),
     frozenset({"selection", "statistics", "claims", "plots"}),
     frozenset({"chapter", "exercises"}),
