@@ -22,6 +22,9 @@ State = dict[str, Tensor]
 class Replica(nn.Module):
     """A model together with its weighting."""
 
+    model: nn.Module
+    weighting: Callable[[Tensor], Tensor] | None
+
     def __init__(self, model: nn.Module, weighting: Callable[[Tensor], Tensor] | None) -> None:
         super().__init__()
         self.model = model
@@ -128,11 +131,11 @@ class Replicas:
 
         return every
 
-    def model(self, state: State, number: int) -> nn.Module:
-        """The model of one of the seeds, by its place among them, with the weights of a state."""
+    def one(self, state: State, number: int) -> Replica:
+        """The replica of one of the seeds, by its place among them, with the weights of a state."""
         own = deepcopy(self._modules[number])
         own.load_state_dict({name: values[number] for name, values in state.items()})
-        return own.model.eval()
+        return own.eval()
 
     def operations(self, example: Shaped[Tensor, "1 ..."], tasks: Sequence[Task]) -> int:
         """Floating-point operations that a replica takes to predict one example.

@@ -75,7 +75,7 @@ class Fit:
     predictions: dict[str, np.ndarray]
     test: Int[np.ndarray, "seeds rows"]
     cost: Cost
-    _models: dict[str, list[Callable[[], nn.Module]]]
+    _replicas: dict[str, list[Callable[[], Replica]]]
 
     def score(
         self, task: str, metric: str | None = None, part: str = "test"
@@ -97,10 +97,17 @@ class Fit:
 
         With `stopping="each"` every task has stopped at its own best point: name the task.
         """
+        return self._replica(seed, task).model
+
+    def weighting(self, seed: int, task: str | None = None) -> Callable[[Tensor], Tensor] | None:
+        """The weighting of one seed, trained where it has parameters; None where none was given."""
+        return self._replica(seed, task).weighting
+
+    def _replica(self, seed: int, task: str | None) -> Replica:
         if seed not in self.seeds:
             raise BookError(f"Seed {seed} was not trained: the seeds are {list(self.seeds)}.")
         name = self.tasks[0].name if task is None else self._task(task).name
-        return self._models[name][self.seeds.index(seed)]()
+        return self._replicas[name][self.seeds.index(seed)]()
 
     def _task(self, name: str) -> Task:
         for task in self.tasks:
@@ -121,6 +128,7 @@ def fit(
     sampling: str = "mixed",
     learning_rate: float = 1e-3,
     optimiser: Optimiser | None = None,
+    schedule: Callable[[int], float] | None = None,
     weighting: Callable[[Tensor], Tensor] | None = None,
     balancer: Callable[[Tensor], Tensor] | None = None,
     regulariser: Callable[[nn.Module], Tensor] | None = None,
@@ -154,6 +162,8 @@ def fit(
         learning_rate: of Adam, the default optimiser.
         optimiser: makes an optimiser from named parameters, each stacked over the seeds (seeds
             first): `partial(torch.optim.SGD, lr=0.1)`.
+        schedule: the learning rate of a step, counted from 0, as a multiple of the optimiser's own
+            (the convention of `torch.optim.lr_scheduler.LambdaLR`).
         weighting: maps the vector of task losses to the loss that is minimised, by default their
             sum; a module's own parameters are trained too, for each seed its own.
         balancer: maps the Gramian of the tasks' gradients, by the parameters that more than one
@@ -203,6 +213,7 @@ def fit(
         batch_size=batch_size,
         sampling=sampling,
         optimiser=optimiser or partial(torch.optim.Adam, lr=learning_rate, fused=True),
+        schedule=schedule,
         weighting=weighting,
         balancer=balancer,
         regulariser=regulariser,
@@ -262,6 +273,7 @@ class _Run:
     batch_size: int | None
     sampling: str
     optimiser: Optimiser
+    schedule: Callable[[int], float] | None
     weighting: Callable[[Tensor], Tensor] | None
     balancer: Callable[[Tensor], Tensor] | None
     regulariser: Callable[[nn.Module], Tensor] | None
@@ -309,6 +321,7 @@ class _Group:
         # Tasks that take turns each have an optimiser of their own.
         turns = len(self.streams) if run.sampling == "alternating" else 1
         self.optimisers = [run.optimiser(self.replicas.trained) for _ in range(turns)]
+        self.rates = [group["lr"] for group in self.optimisers[0].param_groups]
         # Each criterion is a set of tasks whose validation loss decides which weights are kept.
         self.criteria = self._criteria()
         shape = (len(self.criteria), len(seeds))
@@ -423,10 +436,19 @@ class _Group:
                 ahead.append(_unbound(self.pool.take("train", positions)))
             for number, chosen in zip(numbers, serving, strict=True):
                 batches = [next(ahead[index]) for index in chosen]
+                self._set_rates(self.step + number)
                 self._step(chosen, batches, losses[number])
         self._check_finite(losses)
         self.step += steps
         self.history.append((self.step, "train", losses.nanmean(0).cpu()))
+
+    def _set_rates(self, step: int) -> None:
+        """The learning rates of a step. A function of the step alone, so that training resumes."""
+        if self.run.schedule is not None:
+            factor = self.run.schedule(step)
+            for optimiser in self.optimisers:
+                for group, rate in zip(optimiser.param_groups, self.rates, strict=True):
+                    group["lr"] = factor * rate
 
     def _step(
         self, chosen: Sequence[int], batches: list[tuple], losses: Float[Tensor, "seeds tasks"]
@@ -556,6 +578,7 @@ class _Group:
         settings = (
             self.seeds, self.tasks, run.steps, run.batch_size, run.sampling, run.stopping,
             run.patience, run.every, run.dtype, [o.defaults for o in self.optimisers],
+            run.schedule and [run.schedule(step) for step in range(run.steps)],
         )  # fmt: skip
         digest = hashlib.sha256(repr(settings).encode())
         state = {**self.replicas.state, **self.pool.rows, **self.pool.targets}
@@ -612,12 +635,12 @@ class _Group:
         every_task_alone = self.run.stopping == "each" and len(kept) > 1
         rows: list[dict[str, Any]] = []
         predictions: dict[str, np.ndarray] = {}
-        models: dict[str, list[Callable[[], nn.Module]]] = {}
+        replicas: dict[str, list[Callable[[], Replica]]] = {}
         for number, state in enumerate(kept):
             tasks = self.criteria[number] if every_task_alone else self.tasks
             # Made when somebody asks for it: most experiments look at results only.
-            own = [cache(partial(self.replicas.model, state, n)) for n in range(len(self.seeds))]
-            models |= {task.name: own for task in tasks}
+            own = [cache(partial(self.replicas.one, state, n)) for n in range(len(self.seeds))]
+            replicas |= {task.name: own for task in tasks}
             for part, of_seeds in self.pool.rows.items():
                 if not of_seeds.shape[1]:
                     continue
@@ -648,7 +671,7 @@ class _Group:
             predictions,
             self.pool.test,
             cost,
-            models,
+            replicas,
         )
 
     def _predict(self, part: str, state: State) -> dict[str, Tensor]:
@@ -700,5 +723,5 @@ def _join(fits: Sequence[Fit]) -> Fit:
             np.concatenate([each.cost.training for each in fits]),
             np.concatenate([each.cost.steps for each in fits]),
         ),
-        {n: [m for each in fits for m in each._models[n]] for n in first._models},
+        {n: [r for each in fits for r in each._replicas[n]] for n in first._replicas},
     )

@@ -86,6 +86,7 @@ OPTIONS = {
     "a regulariser": {"regulariser": lambda model: model.trunk[0].weight.square().sum()},
     "a proximal map": {"proximal": smaller_weights},
     "another optimiser": {"optimiser": partial(torch.optim.SGD, lr=0.01, momentum=0.9)},
+    "a schedule": {"schedule": lambda step: 1 / (1 + step)},
     "a data set a seed": {"data": make_data},
 }
 
@@ -259,6 +260,25 @@ def test_weights_that_learn_are_learnt_for_each_seed():
     plain = train(data=make_data(), seeds=range(2))
     learnt = train(data=make_data(), seeds=range(2), weighting=LearntWeights())
     assert learnt.cost.parameters == plain.cost.parameters + 2
+    first, second = (learnt.weighting(seed) for seed in learnt.seeds)
+    assert isinstance(first, LearntWeights)
+    assert isinstance(second, LearntWeights)
+    values = [next(own.parameters()).detach() for own in (LearntWeights(), first, second)]
+    assert not any(torch.equal(values[a], values[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    assert plain.weighting(0) is None
+
+
+@pytest.mark.parametrize("sampling", ["mixed", "alternating"])
+def test_a_schedule_multiplies_the_learning_rate_of_each_step(sampling):
+    options = {"data": make_data(), "seeds": [0], "sampling": sampling, "stopping": None}
+    short, paused = (
+        train(**options, steps=steps, schedule=schedule)
+        for steps, schedule in ((12, None), (20, lambda step: float(step < 12)))
+    )
+    for name, own in network(short, 0).state_dict().items():
+        assert torch.equal(own, network(paused, 0).state_dict()[name])
+    halved = train(**options, learning_rate=2e-2, schedule=lambda step: 0.5)
+    assert_same(halved, train(**options, learning_rate=1e-2))
 
 
 def test_frozen_parameters_stay_and_initial_weights_are_used():
@@ -283,8 +303,14 @@ class Interrupted(Exception):  # noqa: N818
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"sampling": "alternating"}, {"stopping": "each", "patience": 4}, {"vectorise": False}],
-    ids=["joint", "alternating", "early stopping", "one by one"],
+    [
+        {},
+        {"sampling": "alternating"},
+        {"stopping": "each", "patience": 4},
+        {"vectorise": False},
+        {"schedule": lambda step: 1 / (1 + step)},
+    ],
+    ids=["joint", "alternating", "early stopping", "one by one", "a schedule"],
 )
 def test_an_interrupted_training_goes_on_where_it_was(tmp_path, options):
     options = {"data": make_data(), "seeds": range(3), "steps": 80, "learning_rate": 0.1, **options}
@@ -326,8 +352,9 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     options = {"seeds": [0], "every": 1, "checkpoint": tmp_path}
     with pytest.raises(Interrupted):
         train(data=make_data(), regulariser=interrupt, **options)
-    with pytest.raises(BookError, match=r"other settings.*remove it"):
-        train(data=make_data(1), **options)
+    for other in ({"data": make_data(1)}, {"data": make_data(), "schedule": lambda step: 0.5}):
+        with pytest.raises(BookError, match=r"other settings.*remove it"):
+            train(**other, **options)
 
 
 def test_a_loss_that_is_not_finite_stops_with_task_seed_and_step():

@@ -14,9 +14,10 @@ from mtlbook.data import (
 )
 from mtlbook.data.constructed import World
 from mtlbook.data.images import LabelledImages
-from mtlbook.data.multi_task_data import Holdout, MultiTaskData, Split
+from mtlbook.data.multi_task_data import Consecutive, Holdout, MultiTaskData, Split
 
 __all__ = [
+    "Consecutive",
     "Holdout",
     "LabelledImages",
     "MultiTaskData",

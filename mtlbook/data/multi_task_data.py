@@ -224,6 +224,24 @@ class Holdout:
                 f"The split limits the labels of {sorted(unknown)}, which the data does not have: "
                 f"its tasks are {[task.name for task in data.tasks]}."
             )
+        train, validation, test = self._parts(data, seed)
+        labelled = dict(data.labelled)
+        for name, count in self.labels.items():
+            candidates = train[labelled[name][train]]
+            if count > len(candidates):
+                raise BookError(
+                    f"The split keeps {count} training labels of task {name!r}, which has only "
+                    f"{len(candidates)}: keep fewer."
+                )
+            labelled[name] = labelled[name].clone()
+            labelled[name][candidates[count:]] = False
+        train = train[torch.stack([marks[train] for marks in labelled.values()]).any(0)]
+        split = Split(train, validation, test, labelled)
+        _check(data, split, seed)
+        return split
+
+    def _parts(self, data: MultiTaskData, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The rows of the training, validation and test parts, in the order they were drawn."""
         parts: dict[str, list[Tensor]] = {"test": [], "validation": [], "train": []}
         for names, members in data.groups().items():
             order = torch.randperm(len(members), generator=generator(seed, "split", *names))
@@ -241,25 +259,39 @@ class Holdout:
                 rows.append(shuffled[taken : taken + size])
                 taken += size
         train, validation, test = (torch.cat(parts[p]) for p in ("train", "validation", "test"))
-        labelled = dict(data.labelled)
-        for name, count in self.labels.items():
-            candidates = train[labelled[name][train]]
-            if count > len(candidates):
-                raise BookError(
-                    f"The split keeps {count} training labels of task {name!r}, which has only "
-                    f"{len(candidates)}: keep fewer."
-                )
-            labelled[name] = labelled[name].clone()
-            labelled[name][candidates[count:]] = False
-        train = train[torch.stack([marks[train] for marks in labelled.values()]).any(0)]
-        split = Split(train, validation, test, labelled)
-        _check(data, split, seed)
-        return split
+        return train, validation, test
 
     def _size(self, part: str, rows: int) -> int:
         asked = getattr(self, part)
         # The tiny slack keeps 0.6 + 0.2 + 0.2 from losing a row.
         return int(asked * rows + 1e-9) if isinstance(asked, float) else asked
+
+
+@dataclass(frozen=True)
+class Consecutive(Holdout):
+    """A split by the order of the rows: training rows first, then validation, then test rows.
+
+    It is the same for every seed, for data whose rows were put in this order because they must
+    not be mixed. The parts are counts that use up all rows.
+
+    Example:
+        >>> Consecutive(train=60, validation=20, test=20).validation
+        20
+    """
+
+    train: int = 1200
+    validation: int = 300
+    test: int = 300
+
+    def _parts(self, data: MultiTaskData, seed: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
+        sizes = [self.train, self.validation, self.test]
+        if sum(sizes) != len(data.inputs):
+            raise BookError(
+                f"The data has {len(data.inputs)} rows and the consecutive split {sum(sizes)}: "
+                "make the data with the same split."
+            )
+        train, validation, test = torch.arange(sum(sizes)).split(sizes)
+        return train, validation, test
 
 
 def _check(data: MultiTaskData, split: Split, seed: int) -> None:

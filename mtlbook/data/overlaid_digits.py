@@ -7,15 +7,13 @@ pixels where they meet, and the canvas resized to the size of a digit by the nea
 tasks are the digit on the left and the digit on the right.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
 from mtlbook.data import embedded, mnist
-from mtlbook.data.multi_task_data import Holdout, MultiTaskData, Split
+from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
 from mtlbook.errors import BookError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
@@ -27,34 +25,6 @@ _CLASSES = 10
 # have 8 pixels.
 _MNIST_OFFSET, _MNIST_CANVAS = 6, 36
 _DIGITS_OFFSET, _DIGITS_CANVAS = 2, 10
-
-
-@dataclass(frozen=True)
-class Consecutive(Holdout):
-    """A split by the order of the rows: training rows first, then validation, then test rows.
-
-    It is the same for every seed, for data whose rows were put in this order because they must
-    not be mixed.
-
-    Example:
-        >>> Consecutive(train=60, validation=20, test=20).validation
-        20
-    """
-
-    train: int = 1200
-    validation: int = 300
-    test: int = 300
-
-    def draw(self, data: MultiTaskData, seed: int) -> Split:  # noqa: ARG002
-        """The same rows for every seed."""
-        sizes = [self.train, self.validation, self.test]
-        if sum(sizes) != len(data.inputs):
-            raise BookError(
-                f"The data has {len(data.inputs)} rows and the consecutive split {sum(sizes)}: "
-                "make the data with the same split."
-            )
-        train, validation, test = torch.arange(sum(sizes)).split(sizes)
-        return Split(train, validation, test, dict(data.labelled))
 
 
 def overlay(left: Images, right: Images, *, canvas: int, offset: int) -> Images:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jaxtyping import config
 from torch import Tensor
 
-from mtlbook.data import Holdout, MultiTaskData, Split
+from mtlbook.data import Consecutive, Holdout, MultiTaskData, Split
 from mtlbook.errors import BookError
 from mtlbook.tasks import Task
 
@@ -373,6 +373,29 @@ def test_impossible_splits_are_refused_with_cause_and_remedy(
 ):
     with pytest.raises(BookError, match=message):
         holdout.draw(data, 0)
+
+
+def in_order(rows: int) -> MultiTaskData:
+    values = torch.arange(rows, dtype=torch.float64)[:, None]
+    return MultiTaskData.multi_label([Task.regression("value")], values, {"value": values[:, 0]})
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30), st.integers(0, 5))
+def test_consecutive_parts_cover_all_rows_in_order(train, validation, test, seed):
+    drawn = Consecutive(train, validation, test).draw(in_order(train + validation + test), seed)
+    assert [len(drawn.train), len(drawn.validation), len(drawn.test)] == [train, validation, test]
+    rows = torch.cat([drawn.train, drawn.validation, drawn.test])
+    assert torch.equal(rows, torch.arange(train + validation + test))
+
+
+def test_consecutive_parts_keep_the_first_labels_too():
+    drawn = Consecutive(train=6, validation=2, test=2, labels={"value": 3}).draw(in_order(10), 0)
+    assert drawn.train.tolist() == [0, 1, 2]
+
+
+def test_a_consecutive_split_of_other_data_is_refused():
+    with pytest.raises(BookError, match="has 10 rows and the consecutive split 60"):
+        Consecutive(train=20, validation=20, test=20).draw(in_order(10), 0)
 
 
 def test_a_single_value_of_a_regression_is_no_error():

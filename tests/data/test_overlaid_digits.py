@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mtlbook.data import embedded, mnist, overlaid_digits
 from mtlbook.data.images import LabelledImages
-from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.data.overlaid_digits import Consecutive, overlay
+from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
+from mtlbook.data.overlaid_digits import overlay
 from mtlbook.errors import BookError
 
 SPLIT = Consecutive(train=300, validation=100, test=100)
@@ -128,22 +128,6 @@ def test_seeds_repeat_and_differ():
     assert torch.equal(one.inputs, again.inputs)
     assert torch.equal(one.targets["right"], again.targets["right"])
     assert not torch.equal(one.inputs, other.inputs)
-
-
-@settings(max_examples=20)
-@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30), st.integers(0, 5))
-def test_consecutive_parts_cover_all_rows_in_order(train, validation, test, seed):
-    split = Consecutive(train=train, validation=validation, test=test)
-    drawn = split.draw(overlaid_digits.overlaid_digits(0, split), seed)
-    assert [len(drawn.train), len(drawn.validation), len(drawn.test)] == [train, validation, test]
-    rows = torch.cat([drawn.train, drawn.validation, drawn.test])
-    assert torch.equal(rows, torch.arange(train + validation + test))
-
-
-def test_a_split_of_other_data_is_refused():
-    data = overlaid_digits.overlaid_digits(0, SPLIT)
-    with pytest.raises(BookError, match="has 500 rows and the consecutive split 60"):
-        Consecutive(train=20, validation=20, test=20).draw(data, 0)
 
 
 def test_a_split_without_images_is_refused():
