@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from mtlbook import claims as ledger
-from mtlbook import devices, plots
+from mtlbook import devices, plots, studies
 from mtlbook.errors import BookError
 from mtlbook.files import write_atomically
 from mtlbook.statistics import paired_effect
@@ -96,6 +96,13 @@ class Chapter:
         self._records = ledger.merge(self._records, [record])
         ledger.write_section(_output() / "claims" / f"{self.section}.json", self._records)
         print(_claim_text(claim, record))  # noqa: T201
+
+    def study(self, name: str) -> studies.Record:
+        """What a study of this section found on downloaded data, as it was recorded."""
+        record = studies.read(name)
+        if record.section != self.section:
+            raise BookError(f"the study {name} belongs to section {record.section}, not to this")
+        return record
 
     def figure(self, figure: Figure, what: str, *, alt: str) -> None:
         """Save a figure as `<section>_<what>.png` and show it with its alternative text.

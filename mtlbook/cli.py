@@ -1,11 +1,11 @@
-"""The command line: `mtlbook list | run | report | data`."""
+"""The command line: `mtlbook list | run | report | study | data`."""
 
 import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.table import Table
 
 from mtlbook.errors import BookError
 from mtlbook.runner.book import Book, find_notebooks, open_book, select
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FAILED = 1
 USAGE = 2
@@ -188,6 +191,68 @@ def report(
     _console().print(verdicts(records))
     if root and update:
         update_readme(root / "README.md", records)
+
+
+@app.command()
+def study(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAMES", help="Without any: list them.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, metavar="N", help="Replicates; default: the study's own.")
+    ] = None,
+    first_seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="The first of them; default: 0.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the records go; default: build/studies.")
+    ] = Path("build/studies"),
+    update: Annotated[
+        bool, typer.Option("--update", help="Refresh the records that the chapters show.")
+    ] = False,
+) -> None:
+    """Run studies on downloaded data, or list them."""
+    from mtlbook import studies
+
+    if not names:
+        _console().print(_studies())
+        return
+    if update and (seeds is not None or first_seed is not None):
+        raise BookError("--update records a study's own seeds: leave out --seeds and --first-seed")
+    for name in names:
+        studies.study(name)
+    for name in names:
+        start = first_seed or 0
+        record = studies.run(
+            name, range(start, start + (seeds or studies.study(name).SEEDS)), device
+        )
+        path = studies.write(record, studies.RECORDS if update else output)
+        _console().print(_means(record.results, title=name))
+        typer.echo(path)
+
+
+def _means(results: "pd.DataFrame", title: str) -> Table:
+    """Each value of a study's results averaged over the seeds."""
+    keys = [key for key in results.columns if key not in ("seed", "value")]
+    table = Table(*map(escape, keys), f"mean of {results['seed'].nunique()} seeds", title=title)
+    means = results.groupby(keys, sort=False, as_index=False)[["value"]].mean()
+    for *cells, mean in means.itertuples(index=False):
+        table.add_row(*(escape(str(cell)) for cell in cells), f"{mean:.4g}")
+    return table
+
+
+def _studies() -> Table:
+    from mtlbook import studies
+    from mtlbook.data.registry import available
+
+    table = Table("Study", "§", "Data", "Fetched", "Recorded")
+    for name in studies.names():
+        one = studies.study(name)
+        fetched = "yes" if all(map(available, one.DATA)) else "no"
+        recorded = "yes" if (studies.RECORDS / f"{name}.json").is_file() else "no"
+        table.add_row(name, one.SECTION, ", ".join(one.DATA), fetched, recorded)
+    return table
 
 
 @data.command("list")

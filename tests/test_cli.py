@@ -5,16 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
+import pandas as pd
 import psutil
 import pytest
 import torch
 
-from mtlbook import cli
+from mtlbook import cli, studies
 from mtlbook.data import registry
 from mtlbook.data.registry import DataSet, RemoteFile
 from mtlbook.runner import cluster
@@ -54,6 +56,12 @@ USAGE = {
         ["cannot write", "--output"],
     ),
     "update with a parameter": (["run", "--update", "--seeds", "2"], ["--update", "seeds"]),
+    "unknown study": (["study", "teeny"], ["'teeny'", "choose one of"]),
+    "a study without a seed to compare": (["study", "school_linear", "--seeds", "1"], ["--seeds"]),
+    "study update with other seeds": (
+        ["study", "school_linear", "--update", "--seeds", "3"],
+        ["--update", "--seeds"],
+    ),
     "-p without a value": (["run", "-p", "seeds"], ["-p", "value"]),
     "unknown option": (["run", "--sections", "3"], ["--sections"]),
     "unknown command": (["walk"], ["walk"]),
@@ -327,3 +335,23 @@ def test_the_module_is_the_command() -> None:
         env=os.environ | {"COLUMNS": "100"},
     )  # fmt: skip
     assert all(command in done.stdout for command in ("list", "run", "report", "data"))
+
+
+def test_study_runs_and_records(clone: Path, mtlbook: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
+        rows = [{"seed": s, "method": "ridge", "metric": device, "value": s / 4} for s in seeds]
+        return pd.DataFrame(rows)
+
+    one = SimpleNamespace(SECTION="5.1", DATA=("school",), SEEDS=3, run=run)
+    monkeypatch.setattr(studies, "names", lambda: ["tiny"])
+    monkeypatch.setattr(studies, "study", lambda name: one)
+    monkeypatch.setattr(studies, "RECORDS", clone / "records")
+    monkeypatch.setattr(registry, "fetch", lambda name: Path())
+    assert mtlbook("study") == 0
+    assert all(part in mtlbook.out for part in ("tiny", "5.1", "school", "no"))
+    assert mtlbook("study", "tiny", "--seeds", "2", "--first-seed", "4", "--device", "cpu") == 0
+    assert all(part in mtlbook.out for part in ("ridge", "cpu", "mean of 2 seeds", "1.125"))
+    assert studies.read("tiny", clone / "build" / "studies").seeds == [4, 5]
+    assert not (clone / "records").exists()
+    assert mtlbook("study", "tiny", "--update") == 0
+    assert studies.read("tiny", clone / "records").seeds == [0, 1, 2]

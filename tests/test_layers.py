@@ -25,6 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"replicas", "training"}),
     frozenset({"selection", "statistics", "claims", "plots"}),
+    frozenset({"studies"}),
     frozenset({"chapter", "exercises"}),
     frozenset({"runner"}),
     frozenset({"cli"}),

@@ -11,10 +11,12 @@ import mtlbook
 
 
 def package_hash() -> str:
-    """The hash of the package's source: every module and table of it."""
+    """The hash of the package's source: every module, table and recorded study of it."""
     folder = Path(mtlbook.__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".toml"}):
+    for path in sorted(
+        path for path in folder.rglob("*") if path.suffix in {".py", ".toml", ".json"}
+    ):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode() + content)
     return digest.hexdigest()

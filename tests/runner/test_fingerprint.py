@@ -55,13 +55,15 @@ def test_the_package_is_its_modules_and_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mtlbook, "__file__", str(tmp_path / "__init__.py"))
-    (tmp_path / "data").mkdir()
+    for folder in ("data", "studies/records"):
+        (tmp_path / folder).mkdir(parents=True)
     hashes = [package_hash()]
     for name, text in [
         ("__init__.py", ""),
         ("data/registry.toml", "a = 1"),
         ("data/registry.toml", "a = 2"),
         ("data/school.py", "a = 2"),
+        ("studies/records/school.json", "{}"),
     ]:
         (tmp_path / name).write_text(text)
         hashes.append(package_hash())
