@@ -236,7 +236,7 @@ def _means(results: "pd.DataFrame", title: str) -> Table:
     """Each value of a study's results averaged over the seeds."""
     keys = [key for key in results.columns if key not in ("seed", "value")]
     table = Table(*map(escape, keys), f"mean of {results['seed'].nunique()} seeds", title=title)
-    means = results.groupby(keys, sort=False, as_index=False)[["value"]].mean()
+    means = results.pivot_table("value", index=keys, aggfunc="mean", sort=False).reset_index()
     for *cells, mean in means.itertuples(index=False):
         table.add_row(*(escape(str(cell)) for cell in cells), f"{mean:.4g}")
     return table
