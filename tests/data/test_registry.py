@@ -276,8 +276,8 @@ def test_the_cache_is_the_user_s_own_unless_the_environment_names_another(
 
 def test_the_registry_is_complete():
     sets = registry.registry()
-    assert list(sets) == ["school", "mnist", "usps", "mulan_mtr"]
-    assert [len(entry.files) for entry in sets.values()] == [1, 4, 1, 14]
+    assert list(sets) == ["school", "mnist", "usps", "mulan_mtr", "nhanes_2017"]
+    assert [len(entry.files) for entry in sets.values()] == [1, 4, 1, 14, 7]
     for name, entry in sets.items():
         assert entry.name == name
         assert entry.licence
