@@ -1,0 +1,204 @@
+r"""Section 4, the five mechanisms together: one world with a switch for each, and the design.
+
+Each of the other sections of the chapter builds a world in which one mechanism is alone at work.
+Here all can be switched on and off in one world, so that what each contributes can be told from
+what the others do (`world`), and a fraction of all combinations is enough to estimate every effect
+and every interaction of two (`half_fraction`, `effect`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from math import sqrt
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mtlbook.data.constructed import World
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.errors import BookError
+from mtlbook.randomness import generator
+from mtlbook.tasks import Task
+
+# Pre-activations have this standard deviation: tanh bends and is not yet a step.
+_GAIN = 2.0
+_REFERENCE_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Which mechanisms can work in a world; all are off by default.
+
+    Attributes:
+        independent_noise: the tasks' noise is independent (4.1); off: all have the same.
+        irrelevant_inputs: most inputs are irrelevant (4.2); off: there are relevant ones only.
+        plain_tasks: the accompanying tasks are linear in the features (4.3); off: all tasks use
+            products of them.
+        same_features: all tasks use the same features (4.4); off: each has its own.
+    """
+
+    independent_noise: bool = False
+    irrelevant_inputs: bool = False
+    plain_tasks: bool = False
+    same_features: bool = False
+
+
+def world(
+    seed: int,
+    switches: Switches,
+    *,
+    rows: int,
+    main: int = 2,
+    others: int = 4,
+    relevant: int = 6,
+    irrelevant: int = 30,
+    features: int = 3,
+    noise: float = 0.5,
+) -> World:
+    r"""Main tasks that use products of features, and others beside them.
+
+    With $x \sim N(0, I)$, of which the first `relevant` entries $x'$ count, for task $t$
+
+    $$h_t = \tanh(x' B_t), \qquad
+      f_t = \begin{cases} \sum_{i<j} a_{t,ij}\, h_{t,i}\, h_{t,j} & \text{difficult} \\
+                          \sum_i a_{t,i}\, h_{t,i} & \text{plain} \end{cases} \qquad
+      y_t = f_t / s_t + \sigma \varepsilon_t,$$
+
+    where the entries of $B_t$ are $N(0, 4 / \text{relevant})$, those of $a_t$ and $\varepsilon_t$
+    are $N(0, 1)$, and $s_t$ is the standard deviation of $f_t$, estimated from 10,000 further
+    inputs. The main tasks are always difficult. The switches choose $B_t = B$ or $B_t$ of the
+    task's own, other tasks that are plain or difficult, $\varepsilon_t$ of the task's own or
+    $\varepsilon_t = \varepsilon$, and whether there are irrelevant inputs at all.
+
+    A switch changes what it names and leaves every other draw as it was.
+
+    Arguments:
+        seed: of everything drawn.
+        switches: which mechanisms can work.
+        rows: examples, each labelled for all tasks; the first rows are the same for any number.
+        main: tasks `main_1`, `main_2`, …, which are measured.
+        others: tasks `other_1`, `other_2`, … beside them.
+        relevant: inputs that count.
+        irrelevant: inputs that do not, where they are switched on.
+        features: width of $h_t$, at least 2.
+        noise: $\sigma$.
+
+    Returns:
+        A world with the matrices $B_t$ and the weights $a_t$.
+    """
+    counts = {"rows": rows, "main": main, "relevant": relevant, "features": features}
+    for name, least in {"rows": 1, "main": 1, "relevant": 1, "features": 2}.items():
+        if counts[name] < least:
+            raise BookError(f"{name} must be at least {least}, not {counts[name]}.")
+    if others < 0 or irrelevant < 0:
+        raise BookError(f"others and irrelevant must not be below 0: {others}, {irrelevant}.")
+
+    draw = _Draws(seed)
+    x = draw.normal(rows, relevant, "inputs")
+    reference = draw.normal(_REFERENCE_ROWS, relevant, "reference inputs")
+    noiseless, matrices, heads, targets = {}, {}, {}, {}
+    names = [f"main_{n}" for n in range(1, main + 1)] + [f"other_{n}" for n in range(1, others + 1)]
+    for name in names:
+        owner = "all" if switches.same_features else name
+        matrix = _GAIN / sqrt(relevant) * draw.normal(relevant, features, "features", owner)
+        plain = switches.plain_tasks and name.startswith("other")
+        terms = _plain if plain else _products
+        width = terms(reference[:1], matrix).shape[1]
+        head = draw.normal(1, width, "head", name, "plain" if plain else "difficult")[0]
+        spread = (terms(reference, matrix) @ head).std()
+        noiseless[name] = (terms(x, matrix) @ head / spread)[:, None]
+        source = name if switches.independent_noise else "all"
+        targets[name] = noiseless[name] + noise * draw.normal(rows, 1, "noise", source)
+        matrices[name], heads[name] = matrix, head
+    inputs = [x]
+    if switches.irrelevant_inputs:
+        inputs.append(draw.normal(rows, irrelevant, "irrelevant inputs"))
+    data = MultiTaskData.multi_label(
+        [Task.regression(name) for name in names], torch.cat(inputs, dim=1), targets
+    )
+    return World(data, noiseless, matrices, heads)
+
+
+def _plain(
+    x: Float[Tensor, "rows inputs"], matrix: Float[Tensor, "inputs features"]
+) -> Float[Tensor, "rows features"]:
+    return torch.tanh(x @ matrix)
+
+
+def _products(
+    x: Float[Tensor, "rows inputs"], matrix: Float[Tensor, "inputs features"]
+) -> Float[Tensor, "rows pairs"]:
+    h = torch.tanh(x @ matrix)
+    first, second = zip(*combinations(range(h.shape[1]), 2), strict=True)
+    return h[:, first] * h[:, second]
+
+
+class _Draws:
+    """Standard normal numbers by purpose, of which fewer rows are the first rows of more."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def normal(self, rows: int, columns: int, *purpose: str) -> Float[Tensor, "rows columns"]:
+        source = generator(self.seed, "mechanisms together", *purpose)
+        uniform = torch.rand(rows, columns, generator=source, dtype=torch.float64)
+        return torch.special.ndtri(uniform.clamp(min=2.0**-54))
+
+
+def half_fraction(factors: Sequence[str]) -> list[dict[str, bool]]:
+    r"""Half of all on-off combinations of the factors, the one in which all are off among them.
+
+    The combinations with an even number of factors switched on. For five factors this is the design
+    of resolution V (Box and Hunter, 1961): no effect of one factor, nor any interaction of two, is
+    mixed up with another one of these, only with interactions of three and more.
+
+    Example:
+        >>> [sum(run.values()) for run in half_fraction(["a", "b", "c"])]
+        [0, 2, 2, 2]
+    """
+    return [
+        dict(zip(factors, levels, strict=True))
+        for levels in product([False, True], repeat=len(factors))
+        if sum(levels) % 2 == 0
+    ]
+
+
+def effect(
+    runs: Sequence[Mapping[str, bool]],
+    values: Float[np.ndarray, "runs seeds"],
+    *factors: str,
+) -> Float[np.ndarray, " seeds"]:
+    r"""The effect of a factor, or the interaction of several, for each seed.
+
+    The mean of the runs whose contrast is +1 minus that of the runs with −1, where the contrast of
+    a factor is +1 where it is on and −1 where it is off, and that of several their product.
+
+    Example:
+        >>> runs = half_fraction(["a", "b", "c"])
+        >>> gain = np.array([[10.0 * run["a"]] for run in runs])
+        >>> effect(runs, gain, "a"), effect(runs, gain, "b")
+        (array([10.]), array([0.]))
+    """
+    signs = contrast(runs, *factors)
+    return values[signs > 0].mean(0) - values[signs < 0].mean(0)
+
+
+def contrast(runs: Sequence[Mapping[str, bool]], *factors: str) -> Int[np.ndarray, " runs"]:
+    """+1 or −1 for each run: the product of the factors' levels.
+
+    Raises:
+        BookError: for a factor that the runs do not have.
+    """
+    unknown = set(factors) - set(runs[0])
+    if unknown or not factors:
+        raise BookError(
+            f"There is no effect of {sorted(unknown)}: the factors are {sorted(runs[0])}."
+        )
+    return np.array([np.prod([1 if run[factor] else -1 for factor in factors]) for run in runs])
+
+
+def switched(switches: Switches, run: Mapping[str, bool]) -> Switches:
+    """The switches with those of a run that they have; the others of the run are not theirs."""
+    return replace(switches, **{k: on for k, on in run.items() if hasattr(switches, k)})

@@ -1,0 +1,128 @@
+"""The world with all switches, and the design: one at a time, and against the full factorial."""
+
+from dataclasses import replace
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+import torch
+
+from mtlbook.errors import BookError
+from mtlbook.mechanisms.together import Switches, contrast, effect, half_fraction, switched, world
+
+FACTORS = ["a", "b", "c", "d", "e"]
+ROWS = 4000
+
+
+def errors(switches: Switches) -> dict[str, torch.Tensor]:
+    made = world(0, switches, rows=ROWS)
+    return {name: (made.data.targets[name] - clean)[:, 0] for name, clean in made.noiseless.items()}
+
+
+def correlation(values: dict[str, torch.Tensor], first: str, second: str) -> float:
+    return float(torch.corrcoef(torch.stack([values[first], values[second]]))[0, 1])
+
+
+@pytest.mark.parametrize(("on", "expected"), [(True, 0.0), (False, 1.0)])
+def test_noise_is_independent_or_the_same(on, expected):
+    found = errors(Switches(independent_noise=on))
+    for first, second in combinations(found, 2):
+        assert correlation(found, first, second) == pytest.approx(expected, abs=0.06)
+    assert float(found["main_1"].std()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_signals_have_variance_one_and_products_have_no_linear_part():
+    made = world(1, Switches(plain_tasks=True, same_features=True), rows=ROWS)
+    x = made.data.inputs
+    for name, clean in made.noiseless.items():
+        assert float(clean.std()) == pytest.approx(1, abs=0.06)
+        left = clean - x @ torch.linalg.lstsq(x, clean).solution
+        explained = 1 - float(left.square().sum() / clean.square().sum())
+        # tanh is odd: a product of two is even in x, and so uncorrelated with every input.
+        assert explained > 0.5 if name.startswith("other") else explained < 0.02
+
+
+def test_irrelevant_inputs_come_behind_the_relevant_ones():
+    without, among = (world(2, Switches(irrelevant_inputs=on), rows=50) for on in (False, True))
+    assert without.data.inputs.shape == (50, 6)
+    assert among.data.inputs.shape == (50, 36)
+    assert torch.equal(among.data.inputs[:, :6], without.data.inputs)
+    assert torch.equal(among.data.targets["main_2"], without.data.targets["main_2"])
+
+
+def test_features_are_common_or_the_task_s_own():
+    same, own = (world(3, Switches(same_features=on), rows=5).features for on in (True, False))
+    assert all(torch.equal(same["main_1"], matrix) for matrix in same.values())
+    for first, second in combinations(own.values(), 2):
+        assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("switch", list(Switches.__annotations__))
+def test_a_switch_leaves_the_main_tasks_signal_alone_unless_it_moves_features(switch):
+    off, on = (world(4, replace(Switches(), **{switch: on}), rows=40) for on in (False, True))
+    same = torch.equal(off.noiseless["main_1"], on.noiseless["main_1"])
+    assert same == (switch != "same_features")
+    assert not (
+        torch.equal(off.data.targets["other_1"], on.data.targets["other_1"])
+        and off.data.inputs.shape == on.data.inputs.shape
+    )
+
+
+def test_fewer_rows_are_the_first_of_more():
+    few, many = (world(5, Switches(independent_noise=True), rows=rows) for rows in (10, 25))
+    assert torch.equal(few.data.inputs, many.data.inputs[:10])
+    assert torch.equal(few.data.targets["main_1"], many.data.targets["main_1"][:10])
+
+
+def test_half_of_all_combinations_with_everything_balanced():
+    runs = half_fraction(FACTORS)
+    assert len(runs) == 16
+    assert not any(runs[0].values())
+    columns = [contrast(runs, *chosen) for size in (1, 2) for chosen in combinations(FACTORS, size)]
+    # Effects and interactions of two are at right angles to each other and to the mean.
+    gramian = np.stack(columns) @ np.stack(columns).T
+    assert np.array_equal(gramian, 16 * np.eye(15))
+    assert all(column.sum() == 0 for column in columns)
+
+
+def test_effects_are_those_of_the_full_factorial():
+    """Where nothing interacts but two at a time, half of the runs tell as much as all."""
+    draws = np.random.default_rng(0)
+    size = {chosen: draws.normal() for n in (1, 2) for chosen in combinations(FACTORS, n)}
+
+    def response(run: dict[str, bool]) -> float:
+        return 3 + sum(
+            value / 2 * np.prod([1 if run[f] else -1 for f in chosen])
+            for chosen, value in size.items()
+        )
+
+    half = half_fraction(FACTORS)
+    full = [dict(zip(FACTORS, levels, strict=True)) for levels in product([False, True], repeat=5)]
+    for runs in (half, full):
+        values = np.array([[response(run), -response(run)] for run in runs])
+        for chosen, value in size.items():
+            np.testing.assert_allclose(effect(runs, values, *chosen), [value, -value], atol=1e-12)
+
+
+def test_a_run_sets_the_switches_that_the_world_has():
+    run = {"plain_tasks": True, "same_features": False, "penalty": True}
+    assert switched(Switches(same_features=True), run) == Switches(plain_tasks=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rows": 0}, "rows must be at least 1, not 0"),
+        ({"rows": 3, "main": 0}, "main must be at least 1"),
+        ({"rows": 3, "features": 1}, "features must be at least 2"),
+        ({"rows": 3, "others": -1}, "below 0: -1, 30"),
+    ],
+)
+def test_impossible_worlds_are_refused(options, message):
+    with pytest.raises(BookError, match=message):
+        world(0, Switches(), **options)
+
+
+def test_an_unknown_factor_is_refused():
+    with pytest.raises(BookError, match=r"no effect of \['f'\]: the factors are \['a', 'b'\]"):
+        contrast(half_fraction(["a", "b"]), "f")
