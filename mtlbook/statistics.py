@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float
 from scipy import stats
 
@@ -137,6 +138,32 @@ def interval(
         True
     """
     return _bootstrap((_checked(values),), statistic)
+
+
+def summary(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
+    """The mean of a column and its 95 % interval, for each group of a tidy table.
+
+    Arguments:
+        frame: a row for each group and seed.
+        by: the columns that name a group.
+        value: the column to summarise.
+
+    Returns:
+        A row for each group in the order in which they first occur: the columns of `by`, then
+        mean, low and high.
+
+    Example:
+        >>> frame = pd.DataFrame({"method": ["a", "a", "b", "b"], "error": [2.0, 2.0, 1.0, 1.0]})
+        >>> summary(frame, ["method"], "error")
+          method  mean  low  high
+        0      a   2.0  2.0   2.0
+        1      b   1.0  1.0   1.0
+    """
+    rows = [
+        (*key, own.mean(), *interval(own.to_numpy(dtype=np.float64)))
+        for key, own in frame.groupby(list(by), sort=False)[value]
+    ]
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high"])
 
 
 def _bootstrap(

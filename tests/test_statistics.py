@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from mtlbook.statistics import (
     negative_transfer_index,
     paired_effect,
     probability_of_improvement,
+    summary,
     verdict,
 )
 
@@ -279,3 +281,23 @@ def test_the_probability_of_improvement_is_the_mann_whitney_statistic():
     expected = mannwhitneyu(method, baseline).statistic / 63
     assert probability_of_improvement(method, baseline, True) == pytest.approx(expected)
     assert probability_of_improvement(method, baseline, False) == pytest.approx(1 - expected)
+
+
+def test_a_summary_has_each_group_s_mean_and_interval_in_the_frame_s_order():
+    draws = np.random.default_rng(0).normal(size=(2, 2, 8))
+    frame = pd.DataFrame(
+        [
+            (task, method, seed, draws[t, m, seed])
+            for t, task in enumerate(["z", "a"])
+            for m, method in enumerate([2, 1])
+            for seed in range(8)
+        ],
+        columns=["task", "method", "seed", "error"],
+    )
+    table = summary(frame, ["task", "method"], "error")
+    assert list(table) == ["task", "method", "mean", "low", "high"]
+    expected = [("z", 2), ("z", 1), ("a", 2), ("a", 1)]
+    assert list(table[["task", "method"]].itertuples(index=False, name=None)) == expected
+    np.testing.assert_allclose(table["mean"], draws.mean(-1).ravel())
+    low, high = interval(draws[1, 0])
+    assert (table["low"][2], table["high"][2]) == (low, high)

@@ -48,7 +48,7 @@ def test_a_wrong_answer_meets_a_hint(name, answer, hint):
 def test_the_references_agree_with_the_package():
     runs = half_fraction(list("abcde"))
     gains = np.random.default_rng(0).normal(size=len(runs))
-    assert exercises.get("4.a").reference(runs, gains, "c") == pytest.approx(
+    assert exercises.get("4.a").reference(runs, gains.tolist(), "c") == pytest.approx(
         effect(runs, gains[:, None], "c").item()
     )
     others = exercises.get("4.b").reference(list("abcde"), ["a", "d"])
