@@ -8,7 +8,7 @@ learning at the edge of the statistical precipice*, NeurIPS 2021).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -160,7 +160,7 @@ def summary(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
         1      b   1.0  1.0   1.0
     """
     rows = [
-        (*key, own.mean(), *interval(own.to_numpy(dtype=np.float64)))
+        (*cast(tuple, key), own.mean(), *interval(own.to_numpy(dtype=np.float64)))
         for key, own in frame.groupby(list(by), sort=False)[value]
     ]
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high"])

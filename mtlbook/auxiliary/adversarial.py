@@ -33,6 +33,7 @@ Two tasks and their data, of which the target rows carry no label:
     ... )
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -196,6 +197,40 @@ class AdversarialSharing(nn.Module):
         return helped | deceived
 
 
+def descent(
+    named: Sequence[tuple[str, Tensor]], learning_rate: float, adversary_speed: float = 3.0
+) -> torch.optim.SGD:
+    """Plain gradient descent in which the adversaries of an `AdversarialSharing` learn faster.
+
+    Without momentum, which drives the two players of a game in circles, and with longer steps for
+    the adversaries, which must keep up with features that evade them: a trunk that has outrun its
+    adversary hides nothing from the next one.
+
+    Arguments:
+        named: the parameters by name, as a model's `named_parameters` or `fit` gives them.
+        learning_rate: of all else.
+        adversary_speed: the adversaries' learning rate as a multiple of it.
+
+    Example:
+        >>> model = AdversarialSharing(
+        ...     [nn.Linear(64, 32)],
+        ...     heads={"digit": nn.Linear(32, 10)},
+        ...     adversaries={"domain": nn.Linear(32, 1)},
+        ...     reversal=GradientReversal(steps=1000),
+        ... )
+        >>> optimiser = descent(list(model.named_parameters()), learning_rate=0.5)
+        >>> [group["lr"] for group in optimiser.param_groups]
+        [0.5, 1.5]
+    """
+    adversaries = [values for name, values in named if "adversaries." in name]
+    others = [values for name, values in named if "adversaries." not in name]
+    groups = [
+        {"params": others, "lr": learning_rate},
+        {"params": adversaries, "lr": adversary_speed * learning_rate},
+    ]
+    return torch.optim.SGD(groups)
+
+
 def a_distance(error: float) -> float:
     """2 (1 − 2ε): 0 where the domains cannot be told apart, 2 where they always can.
 
@@ -203,6 +238,34 @@ def a_distance(error: float) -> float:
         error: ε, the error of a domain classifier on rows that it has not seen.
     """
     return 2 * (1 - 2 * error)
+
+
+def least_joint_error(
+    source: Float[Tensor, " classes"], target: Float[Tensor, " classes"]
+) -> float:
+    r"""What wholly invariant features cost where the labels' proportions differ.
+
+    If the features have the same distribution in both domains, then so have the predictions, and
+
+    $$\varepsilon_S + \varepsilon_T \ge \tfrac12\, d_{JS}(p_S, p_T)^2$$
+
+    with the Jensen-Shannon divergence $d_{JS}^2$ in bits between the proportions of the labels
+    (Zhao, Tachet des Combes, Zhang and Gordon, 2019, theorem 4.9, with no distance left between
+    the features).
+
+    Arguments:
+        source: the proportion of each class in one domain.
+        target: the same in the other.
+
+    Example:
+        >>> even = torch.tensor([0.5, 0.5])
+        >>> least_joint_error(even, even), least_joint_error(even, torch.tensor([0.0, 1.0]))
+        (0.0, 0.1556)
+    """
+    of_both = (source + target) / 2
+    entropies = [float(torch.special.entr(p.double()).sum()) for p in (of_both, source, target)]
+    divergence = (entropies[0] - (entropies[1] + entropies[2]) / 2) / math.log(2)
+    return max(0.0, divergence) / 2  # rounding may leave a divergence of 0 just below
 
 
 def proxy_a_distance(
@@ -235,10 +298,11 @@ def proxy_a_distance(
             f"{folds} folds of domains with {len(source)} and {len(target)} rows: choose from 2 "
             f"to {fewest} folds, so that each holds rows of both."
         )
-    rows = torch.cat([source, target]).detach().cpu()
+    rows = torch.cat([source, target]).detach().cpu().double()
     is_target = torch.arange(len(rows)) >= len(source)
     order = torch.randperm(len(rows), generator=generator(seed, "proxy A-distance"))
     features, domains = rows[order].numpy(), is_target[order].numpy()
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
+    logistic = LogisticRegression(class_weight="balanced", max_iter=1000)
+    classifier = make_pipeline(StandardScaler(), logistic)
     guessed = cross_val_predict(classifier, features, domains, cv=StratifiedKFold(folds))
     return a_distance(1 - float(balanced_accuracy_score(domains, guessed)))

@@ -22,6 +22,7 @@ Images = Float[Tensor, "images height width"]
 Labels = Int[Tensor, " images"]
 
 _CLASSES = 10
+DIGIT = Task.classification("digit", classes=_CLASSES)
 # The texture is drawn at this many points a side and interpolated: smooth, as paper is.
 _TEXTURE_POINTS = 4
 
@@ -67,7 +68,8 @@ def shifted(images: Images, seed: int, amount: float, changes: Sequence[str]) ->
         amount: the dial $s$ from 0 (the very same images) to 1.
         changes: some of `CHANGES`: `stroke_width` (`thickened`), `blur` (`blurred`), `texture`
             (`textured`, each image with a smooth texture of its own), and `polarity`: each image
-            is `inverted` with probability $s$.
+            is `inverted` with probability $s$. Strokes are `thickened` and images `blurred` by
+            $s / 2$: of 8 × 8 pixels, more would close the loops and leave nothing to read.
     """
     if not 0 <= amount <= 1:
         raise BookError(f"The size of the shift must lie between 0 and 1, not at {amount}.")
@@ -86,7 +88,7 @@ def shifted_digits(
     shift: float = 1.0,
     label_shift: float = 0.0,
     rows: int = 500,
-    changes: Sequence[str] = ("stroke_width", "blur", "texture", "polarity"),
+    changes: Sequence[str] = ("stroke_width", "blur", "texture"),
 ) -> MultiTaskData:
     r"""Labelled digits of a source domain and other digits of a shifted target domain.
 
@@ -106,7 +108,8 @@ def shifted_digits(
             are drawn.
         label_shift: $\delta$, from 0 to 1.
         rows: images in each domain; no digit is in both.
-        changes: what the shift consists of, see `shifted`.
+        changes: what the shift consists of, see `shifted`. Without `polarity`, as by default, a
+            person reads the target's digits with ease, and ink stays darker than paper.
 
     Returns:
         Source rows, then target rows, of 64 inputs; for its tasks see `two_domains`.
@@ -147,37 +150,39 @@ def shifted_digits(
 
 
 def two_domains(
-    source: tuple[Float[Tensor, "source height width"], Int[Tensor, " source"]],
-    target: tuple[Float[Tensor, "target rows columns"], Int[Tensor, " target"]],
+    source: tuple[Float[Tensor, "source ..."], Int[Tensor, " source"]],
+    target: tuple[Float[Tensor, "target ..."], Int[Tensor, " target"]],
+    task: Task = DIGIT,
 ) -> MultiTaskData:
-    """Images and labels of a source and of a target domain as the tasks of domain adaptation.
+    """Inputs and labels of a source and of a target domain as the tasks of domain adaptation.
+
+    Arguments:
+        source: one input an example, an image for instance, and the labels.
+        target: the same of the target domain.
+        task: the classification that the labels belong to, by default `digit`.
 
     Returns:
-        Source rows, then target rows, images flattened, with the tasks
+        Source rows, then target rows, inputs flattened, with the tasks
 
-        * `digit` (10 classes), labelled on the source rows;
+        * `digit`, or whatever `task` is called, labelled on the source rows;
         * `domain` (binary, 1 = target), labelled on all rows;
-        * `target_digit` (10 classes), labelled on the target rows. Leave it out of training: the
-          predictions for `digit` on these rows are tested against it.
+        * `target_digit`, labelled on the target rows. Leave it out of training: the predictions
+          for `digit` on these rows are tested against it.
     """
     if source[0].shape[1:] != target[0].shape[1:]:
         raise BookError(
-            f"The domains' images differ in size, {tuple(source[0].shape[1:])} and "
+            f"The domains' inputs differ in size, {tuple(source[0].shape[1:])} and "
             f"{tuple(target[0].shape[1:])}: resize them."
         )
     inputs = torch.cat([source[0], target[0]]).flatten(1)
     labels = torch.cat([source[1], target[1]])
     of_target = torch.arange(len(inputs)) >= len(source[0])
-    digit = Task.classification("digit", classes=_CLASSES)
+    hidden = task.renamed(f"target_{task.name}")
     return MultiTaskData.partial(
-        [digit, Task.binary("domain"), digit.renamed("target_digit")],
+        [task, Task.binary("domain"), hidden],
         inputs,
-        {"digit": labels, "domain": of_target.to(inputs.dtype), "target_digit": labels},
-        {
-            "digit": ~of_target,
-            "domain": torch.ones_like(of_target),
-            "target_digit": of_target,
-        },
+        {task.name: labels, "domain": of_target.to(inputs.dtype), hidden.name: labels},
+        {task.name: ~of_target, "domain": torch.ones_like(of_target), hidden.name: of_target},
     )
 
 
@@ -219,8 +224,8 @@ def _with_polarity(images: Images, amount: float, seed: int) -> Images:
 
 
 _CHANGES: dict[str, Callable[[Images, float, int], Images]] = {
-    "stroke_width": lambda images, amount, _: thickened(images, amount),
-    "blur": lambda images, amount, _: blurred(images, amount),
+    "stroke_width": lambda images, amount, _: thickened(images, amount / 2),
+    "blur": lambda images, amount, _: blurred(images, amount / 2),
     "texture": _with_texture,
     "polarity": _with_polarity,
 }

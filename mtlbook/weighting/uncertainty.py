@@ -25,6 +25,11 @@ exp(−s) L + s have the regression's σ² and twice its gradient, the network's
 **Where it fails.** σ² is the *training* loss: a network that fits its training rows exactly drives
 σ² to 0 and the weight to infinity. The combined loss can be negative. Being a negative
 log-likelihood, its values are comparable between steps although the weights change.
+
+σ² is also *late*. The gradient by s is ½ (1 − L / σ²) for a regression: hundreds at the start where
+L is hundreds, below ½ near the end. Adam remembers the first ones for about 1 / (1 − β₂) steps and
+takes short steps for as long. Where σ² itself matters, give s a larger learning rate than the
+network (a parameter group of its own), or let it start near the logarithm of the first losses.
 """
 
 from collections.abc import Sequence

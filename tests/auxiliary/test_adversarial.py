@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
@@ -14,11 +16,13 @@ from mtlbook.auxiliary.adversarial import (
     GradientReversal,
     a_distance,
     annealing,
+    descent,
+    least_joint_error,
     proxy_a_distance,
     reverse_gradient,
     warm_up,
 )
-from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.errors import BookError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
@@ -293,3 +297,84 @@ def test_a_task_is_either_helped_or_deceived():
 def test_impossible_folds_are_refused(folds):
     with pytest.raises(BookError, match="choose from 2 to 10 folds"):
         proxy_a_distance(torch.rand(10, 2), torch.rand(30, 2), folds=folds)
+
+
+# Under a schedule, in a plain loop and with `fit` -------------------------------------------------
+
+
+def test_a_plain_loop_and_fit_take_the_same_steps():
+    """The full batch, so that both see the same rows; both schedules count the same steps."""
+    data, _ = two_domains()
+    steps, seed = 12, 5
+    every_row = Holdout(train=1.0, validation=0.0, test=0.0)
+
+    def build() -> AdversarialSharing:
+        return network(GradientReversal(steps), features=2)
+
+    def schedule(step: int) -> float:
+        return annealing(step / steps)
+
+    trained = fit(
+        build,
+        data,
+        seeds=[seed, seed + 1],
+        split=every_row,
+        steps=steps,
+        batch_size=None,
+        optimiser=partial(descent, learning_rate=0.1),
+        schedule=schedule,
+        stopping=None,
+    )
+    one = fit(build, data, seeds=[seed], split=every_row, steps=1, batch_size=None, stopping=None,
+              optimiser=partial(descent, learning_rate=0.0))  # fmt: skip
+    model = one.model(seed)
+    model.get_submodule("reversal").get_buffer("step").zero_()
+    model.train()
+    optimiser = descent(list(model.named_parameters()), learning_rate=0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule)
+    labelled = data.labelled["label"]
+    for _ in range(steps):
+        predicted = model(data.inputs)
+        label = LABEL.loss(predicted["label"], data.targets["label"])[labelled].mean()
+        domain = DOMAIN.loss(predicted["domain"], data.targets["domain"]).mean()
+        optimiser.zero_grad()
+        (label + domain).backward()
+        optimiser.step()
+        scheduler.step()
+    fitted = dict(trained.model(seed).named_parameters())
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter, fitted[name], rtol=1e-9, atol=1e-12)
+
+
+def test_descent_moves_the_adversaries_by_longer_steps():
+    model = network(GradientReversal(steps=None))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    descent(list(model.named_parameters()), learning_rate=0.1, adversary_speed=4.0).step()
+    for name, parameter in model.named_parameters():
+        moved = 0.4 if name.startswith("adversaries.") else 0.1
+        torch.testing.assert_close(parameter.detach(), before[name] - moved)
+
+
+# The price of invariance --------------------------------------------------------------------------
+
+
+def shares(size: int) -> st.SearchStrategy[Tensor]:
+    return st.lists(st.floats(0.01, 1), min_size=size, max_size=size).map(
+        lambda values: torch.tensor(values, dtype=torch.float64) / sum(values)
+    )
+
+
+@given(shares(4), shares(4))
+def test_the_bound_is_half_the_squared_jensen_shannon_distance(source, target):
+    wanted = jensenshannon(source.numpy(), target.numpy(), base=2) ** 2 / 2
+    assert least_joint_error(source, target) == pytest.approx(wanted, abs=1e-9)
+
+
+@given(shares(3), shares(3), st.floats(0, 1))
+def test_no_invariant_prediction_beats_the_bound(source, target, mixture):
+    """The best that predictions of the proportions q can do errs by ½ Σ |q − p| in a domain."""
+    predicted = mixture * source + (1 - mixture) * target
+    errors = [float((predicted - own).abs().sum()) / 2 for own in (source, target)]
+    assert sum(errors) >= least_joint_error(source, target) - 1e-12

@@ -72,6 +72,40 @@ def test_gradients_are_those_of_the_equation(pairs):
     np.testing.assert_allclose(weighting.log_variances.grad, by_s, rtol=1e-9, atol=1e-12)
 
 
+def test_gradients_agree_with_finite_differences():
+    weighting = UncertaintyWeighting([REGRESSION, CLASSIFICATION, Task.binary("sold")])
+
+    def joint(losses: Tensor, log_variances: Tensor) -> Tensor:
+        return torch.func.functional_call(weighting, {"log_variances": log_variances}, (losses,))
+
+    losses = torch.tensor([40.0, 0.7, 0.01], dtype=torch.float64, requires_grad=True)
+    log_variances = torch.tensor([3.0, -0.5, -4.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(joint, (losses, log_variances))
+    assert torch.autograd.gradgradcheck(joint, (losses, log_variances))
+
+
+def test_what_the_classification_leaves_out_is_the_ratio_of_the_two_sums():
+    """-log softmax(f / σ²) = L / σ² + log[Σ exp(f / σ²) / (Σ exp f)^(1 / σ²)], σ for the ratio."""
+    logits = normal(50, 4, purpose="logits")
+    target = torch.randint(4, (50,), generator=generator(0, "target"))
+    loss = float(CLASSIFICATION.loss(logits, target).mean())
+    for variance in (0.3, 1.0, 5.0):
+        exact = float(nn.functional.cross_entropy(logits / variance, target))
+        log_ratio = (logits / variance).logsumexp(1) - logits.logsumexp(1) / variance
+        replaced = float(log_ratio.mean()) - math.log(variance) / 2
+        used = value(CLASSIFICATION, loss, math.log(variance))
+        assert exact - used == pytest.approx(replaced, abs=1e-12)
+
+
+@pytest.mark.parametrize("task", [REGRESSION, CLASSIFICATION], ids=["regression", "classification"])
+@given(LOSSES, LOG_VARIANCES, st.floats(0.01, 100))
+def test_a_unit_is_a_shift(task, loss, log_variance, factor):
+    """A loss in another unit moves s and the value, and nothing else."""
+    shifted = value(task, factor * loss, log_variance + math.log(factor))
+    expected = value(task, loss, log_variance) + math.log(factor) / 2
+    assert shifted == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("task", "variance_per_loss"),
     [
@@ -181,6 +215,33 @@ def test_every_seed_trains_its_own_variances():
         np.testing.assert_allclose(losses[1:2], alone.score(task, "loss"), rtol=1e-9)
         assert (np.abs(losses - fixed.score(task, "loss")) > 1e-6).all()
     assert together.cost.parameters == fixed.cost.parameters + 2
+
+
+def test_the_variance_of_each_seed_ends_at_its_training_loss():
+    """L for the regression and 2L for the classification, once s had the time to arrive."""
+
+    def quick(named: list[tuple[str, Tensor]]) -> torch.optim.Optimizer:
+        of_weighting = [values for name, values in named if name.startswith("weighting.")]
+        of_model = [values for name, values in named if name.startswith("model.")]
+        groups = [{"params": of_model}, {"params": of_weighting, "lr": 0.2}]
+        return torch.optim.Adam(groups, lr=0.005, betas=(0.9, 0.9))
+
+    trained = train(
+        optimiser=quick,
+        steps=400,
+        batch_size=None,
+        stopping=None,
+        schedule=lambda step: 1 - step / 400,
+    )
+    learnt = []
+    for seed in trained.seeds:
+        weighting = trained.weighting(seed)
+        assert isinstance(weighting, UncertaintyWeighting)
+        learnt.append(weighting.variances)
+    losses = [trained.score(task.name, "loss", "train") for task in TASKS]
+    expected = np.stack([losses[0], 2 * losses[1]], axis=1)
+    np.testing.assert_allclose(torch.stack(learnt), expected, rtol=0.02)
+    assert len({float(variances[0]) for variances in learnt}) == 3
 
 
 def test_the_weighting_that_was_given_stays_as_it_was():

@@ -1,0 +1,205 @@
+r"""Section 4.3, eavesdropping: a task hears from an easier one of the features that both use.
+
+A feature G may be easy to learn for task B and hard for task A, because A uses it in a more
+complicated way, or because other inputs hide it. A network that learns both tasks gets G from B,
+and A needs only listen (Caruana, 1997, section 3.1.3; Ruder, 2017, section 4.3). The most direct
+form is a *hint*: an output that predicts the feature itself (Abu-Mostafa, 1990; Caruana calls it
+a catalytic hint, after Suddarth and Kergosien, 1990).
+
+`overheard_features` is a world in which this mechanism is alone at work, with a dial;
+`feature_share` and `readability` look into the trained network for the features.
+"""
+
+from math import sqrt
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+from torch import Tensor, nn
+
+from mtlbook.data.constructed import World
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.errors import BookError
+from mtlbook.randomness import generator
+from mtlbook.tasks import Task
+
+# Of the probe's ridge; chosen by its leave-one-out error on the rows that it is fitted to.
+_RIDGES = np.logspace(-3, 3, 13)
+
+
+def overheard_features(
+    seed: int,
+    *,
+    rows: int,
+    inputs: int = 20,
+    features: int = 2,
+    overlap: float = 1.0,
+    noise: float = 0.3,
+    flips: float = 0.0,
+    shuffled: bool = False,
+) -> World:
+    r"""A task with a product of hidden features, another with their direction, and the features.
+
+    With $x \sim N(0, I)$, and $A$ and $A'$ two sets of $k$ orthonormal columns, orthogonal to each
+    other and turned at random, so that every feature is spread over all inputs:
+
+    $$g = x A, \qquad \text{hard} = \big[\textstyle\prod_{i=1}^k g_i > 0\big], \qquad
+      \text{easy} = \arg\max_c \big(h^\top v_c + \sigma \varepsilon_c\big), \qquad
+      \text{hints} = g,$$
+
+    $$h = x \big(\rho A + \sqrt{1 - \rho^2}\, A'\big), \qquad \varepsilon_c \sim N(0, 1).$$
+
+    The hard task is a parity of the signs of $g$ (an exclusive or for $k = 2$): each feature alone,
+    and any fewer than $k$ of them, tell nothing about it. The easy task asks towards which of the
+    $k + 1$ corners $v_c$ of a regular simplex the features $h$ point, which a linear classifier can
+    say. The dial $\rho$ is the cosine between each feature of the easy task and the hard task's
+    own: at 1 they are the same, at 0 the easy task is just as easy and needs other features.
+
+    How hard the hard task is depends on the number of features (with $k = 1$ it is as easy as the
+    other), on the inputs that hide them, and on the share of its labels that are flipped, which is
+    its least possible error rate.
+
+    Every row has all labels. A split takes labels away, from each task as many as one likes:
+    `Holdout(train=800, labels={"hard": 100, "easy": 800})`.
+
+    Arguments:
+        seed: of everything drawn.
+        rows: examples.
+        inputs: width of $x$, at least $2k$.
+        features: $k$.
+        overlap: the dial $\rho$, between 0 and 1.
+        noise: $\sigma$ of the easy task's scores.
+        flips: probability with which a label of the hard task is turned round, up to 0.5.
+        shuffled: the easy task's labels are permuted among all rows: as many classes in the same
+            proportions, and nothing to learn (the control of Caruana, 1997, section 3.1).
+
+    Returns:
+        A world with the tasks `hard`, `easy` (both measured by their error rate) and `hints`.
+
+    Example:
+        >>> world = overheard_features(0, rows=5)
+        >>> g = world.data.inputs @ world.features["hard"]
+        >>> torch.equal(world.data.targets["hard"], (g.prod(1, keepdim=True) > 0).double())
+        True
+    """
+    if rows < 1 or features < 1 or inputs < 2 * features:
+        raise BookError(
+            f"rows and features must be at least 1, and inputs twice the features, not {rows}, "
+            f"{features} and {inputs}."
+        )
+    if not 0 <= overlap <= 1 or not 0 <= flips <= 0.5 or noise < 0:
+        raise BookError(
+            "overlap must lie between 0 and 1, flips between 0 and 0.5, and noise must not be "
+            f"below 0: {overlap}, {flips} and {noise} do not."
+        )
+    turned = torch.linalg.qr(_normal(inputs, 2 * features, generator(seed, "features")))[0]
+    own, other = turned[:, :features], turned[:, features:]
+    heard = overlap * own + sqrt(1 - overlap**2) * other
+    corners = simplex(features)
+
+    x = _normal(rows, inputs, generator(seed, "inputs"))
+    hints = x @ own
+    parity = hints.prod(1, keepdim=True) > 0
+    flipped = torch.rand(rows, 1, generator=generator(seed, "flips")) < flips
+    scores = x @ heard @ corners
+    noisy = scores + noise * _normal(rows, features + 1, generator(seed, "noise"))
+    easy = noisy.argmax(1)
+    if shuffled:
+        easy = easy[torch.randperm(rows, generator=generator(seed, "shuffle"))]
+
+    tasks = [
+        Task.binary("hard", metric="error rate"),
+        Task.classification("easy", features + 1, metric="error rate"),
+        Task.regression("hints", features),
+    ]
+    targets = {"hard": (parity ^ flipped).double(), "easy": easy, "hints": hints}
+    return World(
+        MultiTaskData.multi_label(tasks, x, targets),
+        {"hard": parity.double(), "easy": scores.argmax(1), "hints": hints},
+        {"hard": own, "easy": heard, "hints": own},
+        {"easy": corners, "hints": torch.eye(features, dtype=torch.float64)},
+    )
+
+
+def simplex(dimensions: int) -> Float[Tensor, "dimensions corners"]:
+    r"""The corners of a regular simplex around 0, unit vectors as columns.
+
+    Of the $k + 1$ unit vectors of a space with one more dimension, less their mean, the coordinates
+    in the space that they span: any two corners have the scalar product $-1/k$.
+
+    Example:
+        >>> simplex(1).tolist()
+        [[1.0, -1.0]]
+    """
+    corners = dimensions + 1
+    centred = torch.eye(corners, dtype=torch.float64) - 1 / corners
+    # An orthonormal basis of all vectors whose entries add up to 0 (Helmert's, row by row).
+    basis = torch.zeros(dimensions, corners, dtype=torch.float64)
+    for row in range(dimensions):
+        basis[row, : row + 1] = 1.0
+        basis[row, row + 1] = -(row + 1.0)
+    coordinates = basis / basis.norm(dim=1, keepdim=True) @ centred
+    return coordinates / coordinates.norm(dim=0)
+
+
+def feature_share(
+    weights: Float[Tensor, "hidden inputs"], features: Float[Tensor, "inputs features"]
+) -> float:
+    r"""The share of a layer's weight that looks at the features: $\|W Q\|_F^2 / \|W\|_F^2$.
+
+    $Q$ is an orthonormal basis of the features' directions. Of weights without any preference it is
+    the number of features divided by that of inputs; of weights that look at nothing else it is 1.
+
+    Example:
+        >>> feature_share(torch.tensor([[3.0, 0.0, 4.0]]), torch.tensor([[1.0], [0.0], [0.0]]))
+        0.36
+    """
+    basis, weights = torch.linalg.qr(features)[0], weights.detach()
+    return float((weights @ basis).square().sum() / weights.square().sum())
+
+
+def readability(
+    hidden: Float[Tensor, "examples hidden"],
+    features: Float[Tensor, "examples features"],
+    examples: int,
+) -> float:
+    r"""How well a linear probe, fitted to a few examples, reads the features: its R² on the rest.
+
+    The probe is a ridge regression whose penalty is chosen by its leave-one-out error. The examples
+    must be *few*. A wide random layer keeps every linear function of its inputs, and a probe with
+    many examples finds it: that says nothing about what the layer has learnt. A probe with few
+    finds a feature only where the layer has brought it to the fore.
+
+    Arguments:
+        hidden: what a layer says about the examples.
+        features: what is to be read from it.
+        examples: the first ones fit the probe, the others measure it.
+
+    Returns:
+        The coefficient of determination, averaged over the features; at most 1, and 0 for a probe
+        that knows no better than the mean.
+    """
+    if not 2 <= examples < len(hidden):
+        raise BookError(
+            f"The probe is fitted to 2 or more of the {len(hidden)} examples, and measured on the "
+            f"others: not to {examples}."
+        )
+    seen, said = hidden.detach().cpu().double().numpy(), features.cpu().double().numpy()
+    probe = RidgeCV(alphas=_RIDGES).fit(seen[:examples], said[:examples])
+    predicted = probe.predict(seen[examples:]).reshape(said[examples:].shape)
+    return float(r2_score(said[examples:], predicted))
+
+
+def hidden_layer(
+    trunk: nn.Module, inputs: Float[Tensor, "examples inputs"]
+) -> Float[Tensor, "examples hidden"]:
+    """What a trained trunk says about inputs, without gradients, on the CPU."""
+    with torch.no_grad():
+        device = next(trunk.parameters()).device
+        return trunk(inputs.to(device)).cpu()
+
+
+def _normal(rows: int, columns: int, source: torch.Generator) -> Float[Tensor, "rows columns"]:
+    return torch.randn(rows, columns, generator=source, dtype=torch.float64)

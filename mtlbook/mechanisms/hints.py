@@ -1,0 +1,182 @@
+r"""Section 4.3, hints: known properties of the target function as penalties (Abu-Mostafa, 1990).
+
+What is known about a function f beforehand (that it is odd, increasing, indifferent to a change of
+its input, within bounds) is taught by *examples of the property*, pairs of inputs or inputs with
+bounds, which need no label: they can be drawn at will. Each property has an error that is 0 where
+the network has it, and the total is
+
+$$E = E_\text{data} + \sum_h \lambda_h E_h$$
+
+(Abu-Mostafa, *Learning from hints in neural networks*, Journal of Complexity 6, 1990; the errors
+of the properties are those of *A method for learning from hints*, NIPS 1992, and *Hints*, Neural
+Computation 7, 1995). Hints that are outputs, which predict a feature, are tasks: see
+`mtlbook.mechanisms.eavesdropping`.
+
+A property is a bias, and a false one does not go away with more data: the total keeps its share.
+
+Example:
+    >>> points = torch.tensor([[-1.0], [0.5], [2.0]])
+    >>> f = torch.sin
+    >>> oddness(f(points), f(-points)) < 1e-12
+    tensor(True)
+    >>> monotonicity(f(points), f(points + 1)) > 0  # the sine falls behind π/2
+    tensor(True)
+"""
+
+from collections.abc import Callable
+from math import sqrt
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mtlbook.data.constructed import World
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.errors import BookError
+from mtlbook.randomness import generator
+from mtlbook.tasks import Task
+
+Values = Float[Tensor, "examples outputs"]
+Penalty = Float[Tensor, ""]
+
+
+def invariance(values: Values, changed: Values) -> Penalty:
+    """The mean of (f(x) − f(x'))², where x' is a changed x whose target is the same.
+
+    An even function is invariant to x' = −x.
+
+    Example:
+        >>> invariance(torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [5.0]]))
+        tensor(4.5000)
+    """
+    return (values - changed).square().mean()
+
+
+def oddness(values: Values, mirrored: Values) -> Penalty:
+    """The mean of (f(x) + f(−x))².
+
+    Example:
+        >>> oddness(torch.tensor([[1.0], [2.0]]), torch.tensor([[-1.0], [0.0]]))
+        tensor(2.)
+    """
+    return (values + mirrored).square().mean()
+
+
+def monotonicity(lower: Values, upper: Values) -> Penalty:
+    """The mean of max(0, f(x) − f(x'))², where x' ≥ x in the inputs in which f increases.
+
+    Example:
+        >>> monotonicity(torch.tensor([[1.0], [2.0]]), torch.tensor([[5.0], [0.0]]))
+        tensor(2.)
+    """
+    return (lower - upper).clamp(min=0).square().mean()
+
+
+def approximation(values: Values, low: Values, high: Values) -> Penalty:
+    """The mean squared distance of f(x) from the interval [low, high] in which its target lies.
+
+    Example:
+        >>> inside_below_above = torch.tensor([[0.5], [-2.0], [4.0]])
+        >>> approximation(inside_below_above, torch.zeros(3, 1), torch.ones(3, 1))
+        tensor(4.3333)
+    """
+    return ((low - values).clamp(min=0) + (values - high).clamp(min=0)).square().mean()
+
+
+def regulariser(
+    hint: Callable[..., Penalty],
+    *inputs: Float[Tensor, "..."],
+    task: str,
+    strength: float,
+) -> Callable[[nn.Module], Penalty]:
+    """λ E_h as a penalty on a model, for `fit(regulariser=...)` or any training loop.
+
+    Arguments:
+        hint: takes the model's values for each of `inputs`: `oddness`, or
+            `functools.partial(approximation, low=..., high=...)`.
+        inputs: the examples of the property, such as x and −x: one set of inputs for each of the
+            hint's arguments, equally many, on the model's device and in its precision.
+        task: whose values are meant; the model maps inputs to a dictionary of predictions.
+        strength: λ, not below 0.
+
+    Example:
+        >>> class Price(nn.Linear):
+        ...     def forward(self, inputs):
+        ...         return {"price": super().forward(inputs)}
+        >>> model, points = Price(2, 1), torch.ones(4, 2)
+        >>> penalty = regulariser(oddness, points, -points, task="price", strength=0.5)
+        >>> # A linear map is odd but for its bias.
+        >>> torch.isclose(penalty(model), 0.5 * (2 * model.bias[0]) ** 2)
+        tensor(True)
+    """
+    if not strength >= 0:
+        raise BookError(f"The strength of a hint must not be below 0, as {strength} is.")
+    if len({len(each) for each in inputs}) != 1:
+        raise BookError(
+            f"A hint compares inputs row by row: {[len(each) for each in inputs]} rows do not "
+            "belong together."
+        )
+    every = torch.cat(inputs)
+
+    def penalty(model: nn.Module) -> Tensor:
+        values = model(every)[task]
+        return strength * hint(*values.chunk(len(inputs)))
+
+    return penalty
+
+
+def odd_target(
+    seed: int, *, rows: int, inputs: int = 6, even_part: float = 0.0, noise: float = 0.5
+) -> World:
+    r"""A regression whose target is odd and increasing in every input, as far as a dial says.
+
+    With $x \sim N(0, I)$ and $a$ a vector of length 1 without negative entries,
+
+    $$y = \sqrt{1 - \delta^2}\, \frac{\tanh(2u)}{s} + \delta\, \frac{u^2 - 1}{\sqrt 2}
+          + \sigma \varepsilon, \qquad u = x^\top a,$$
+
+    where $s^2$ is the variance of $\tanh(2u)$. The two parts have variance 1 and are uncorrelated:
+    the signal has variance 1 for every $\delta$. At $\delta = 0$ the target is odd and increasing.
+    Otherwise no odd function has a mean squared error below $\sigma^2 + \delta^2$, where a function
+    that is free has $\sigma^2$: this is what the hint costs that is not true.
+
+    Arguments:
+        seed: of everything drawn.
+        rows: examples.
+        inputs: width of $x$.
+        even_part: the dial $\delta$, between 0 and 1.
+        noise: $\sigma$.
+
+    Returns:
+        A world with the task `value`, whose only feature is $u$.
+    """
+    if rows < 1 or inputs < 1 or not 0 <= even_part <= 1 or noise < 0:
+        raise BookError(
+            "rows and inputs must be at least 1, even_part must lie between 0 and 1, and noise not "
+            f"be below 0: {rows}, {inputs}, {even_part} and {noise} do not fit."
+        )
+    direction = 0.2 + _uniform(inputs, 1, generator(seed, "direction"))
+    direction /= direction.norm()
+    x = _normal(rows, inputs, generator(seed, "inputs"))
+    u = x @ direction
+    odd, even = torch.tanh(2 * u) / _spread_of_odd_part(), (u.square() - 1) / sqrt(2)
+    signal = sqrt(1 - even_part**2) * odd + even_part * even
+    value = signal + noise * _normal(rows, 1, generator(seed, "noise"))
+    data = MultiTaskData.multi_label([Task.regression("value")], x, {"value": value})
+    head = torch.ones(1, 1, dtype=torch.float64)
+    return World(data, {"value": signal}, {"value": direction}, {"value": head})
+
+
+def _spread_of_odd_part() -> float:
+    """The standard deviation of tanh(2u) for u ~ N(0, 1), by Gauss and Hermite's quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    return sqrt(float(weights @ np.tanh(2 * nodes) ** 2 / weights.sum()))
+
+
+def _normal(rows: int, columns: int, source: torch.Generator) -> Float[Tensor, "rows columns"]:
+    return torch.randn(rows, columns, generator=source, dtype=torch.float64)
+
+
+def _uniform(rows: int, columns: int, source: torch.Generator) -> Float[Tensor, "rows columns"]:
+    return torch.rand(rows, columns, generator=source, dtype=torch.float64)

@@ -1,0 +1,217 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from torch import nn
+
+from mtlbook.data.multi_task_data import Holdout
+from mtlbook.errors import BookError
+from mtlbook.mechanisms.eavesdropping import (
+    feature_share,
+    hidden_layer,
+    overheard_features,
+    readability,
+    simplex,
+)
+from mtlbook.sharing.hard import HardSharing
+from mtlbook.training import fit
+
+ROWS = 20_000
+
+
+def linear_accuracy(inputs, labels):
+    """Of scikit-learn's logistic regression, fitted to one half and tested on the other."""
+    half = len(inputs) // 2
+    model = LogisticRegression(C=1e3).fit(inputs[:half], labels[:half])
+    return model.score(inputs[half:], labels[half:])
+
+
+# The world ----------------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 10_000), features=st.integers(1, 4), overlap=st.floats(0, 1))
+def test_the_dial_is_the_cosine_between_the_tasks_features(seed, features, overlap):
+    world = overheard_features(seed, rows=1, inputs=9, features=features, overlap=overlap)
+    own, heard = world.features["hard"], world.features["easy"]
+    identity = torch.eye(features, dtype=torch.float64)
+    torch.testing.assert_close(own.T @ own, identity)
+    torch.testing.assert_close(heard.T @ heard, identity)
+    torch.testing.assert_close(own.T @ heard, overlap * identity)
+
+
+@pytest.mark.parametrize("features", [1, 2, 3])
+def test_the_hard_task_is_the_parity_of_the_features_signs(features):
+    world = overheard_features(3, rows=500, features=features)
+    g = world.data.inputs @ world.features["hard"]
+    negative = (g < 0).sum(1)
+    assert torch.equal(world.data.targets["hard"][:, 0], (negative % 2 == 0).double())
+    torch.testing.assert_close(world.data.targets["hints"], g)
+
+
+def test_a_linear_function_learns_the_easy_task_and_nothing_of_the_hard_one():
+    data = overheard_features(0, rows=ROWS, noise=0.0).data
+    inputs, hard = data.inputs.numpy(), data.targets["hard"][:, 0].numpy()
+    assert linear_accuracy(inputs, data.targets["easy"].numpy()) > 0.98
+    # Every feature is uncorrelated with the label; by chance R² is inputs / rows.
+    assert LinearRegression().fit(inputs, hard).score(inputs, hard) < 3 * 20 / ROWS
+
+
+def test_a_single_feature_is_a_linear_problem():
+    data = overheard_features(0, rows=ROWS, features=1).data
+    assert linear_accuracy(data.inputs.numpy(), data.targets["hard"][:, 0].numpy()) > 0.98
+
+
+def test_one_of_two_features_tells_nothing_and_both_tell_all():
+    world = overheard_features(1, rows=ROWS)
+    g = (world.data.inputs @ world.features["hard"]).numpy()
+    hard = world.data.targets["hard"][:, 0].numpy()
+    margin = 3 * 0.5 / np.sqrt(ROWS / 2)
+    for feature in (0, 1):
+        assert abs(hard[g[:, feature] > 0].mean() - 0.5) < margin
+    assert (hard == (g[:, 0] * g[:, 1] > 0)).all()
+
+
+@pytest.mark.parametrize("flips", [0.0, 0.1, 0.5])
+def test_flips_are_the_least_error_of_the_hard_task(flips):
+    world = overheard_features(2, rows=ROWS, flips=flips)
+    wrong = (world.data.targets["hard"] != world.noiseless["hard"]).double().mean()
+    assert abs(float(wrong) - flips) <= 3 * np.sqrt(flips * (1 - flips) / ROWS)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.6, 1.0])
+def test_the_easy_task_is_as_easy_at_every_place_of_the_dial(overlap):
+    """Its error given the features is that of three Gaussian scores at 120 degrees."""
+    world = overheard_features(4, rows=ROWS, overlap=overlap, noise=0.5)
+    error = (world.data.targets["easy"] != world.noiseless["easy"]).double().mean()
+    random = np.random.default_rng(0)
+    angles = 2 * np.pi * np.arange(3) / 3
+    scores = random.normal(size=(10 * ROWS, 2)) @ np.stack([np.cos(angles), np.sin(angles)])
+    noisy = scores + 0.5 * random.normal(size=scores.shape)
+    expected = (scores.argmax(1) != noisy.argmax(1)).mean()
+    assert abs(float(error) - expected) < 0.012
+
+
+def test_at_the_other_end_of_the_dial_the_easy_task_says_nothing_about_the_features():
+    told = {}
+    for overlap in (0.0, 1.0):
+        world = overheard_features(5, rows=ROWS, overlap=overlap)
+        g = (world.data.inputs @ world.features["hard"]).numpy()
+        classes = nn.functional.one_hot(world.data.targets["easy"]).numpy()
+        told[overlap] = LinearRegression().fit(classes, g).score(classes, g)
+    assert told[0.0] < 0.002
+    assert told[1.0] > 0.5
+
+
+def test_shuffled_labels_are_the_same_labels_on_other_rows():
+    plain = overheard_features(6, rows=3000).data
+    shuffled = overheard_features(6, rows=3000, shuffled=True).data
+    assert torch.equal(plain.inputs, shuffled.inputs)
+    assert torch.equal(plain.targets["hard"], shuffled.targets["hard"])
+    easy = plain.targets["easy"], shuffled.targets["easy"]
+    assert torch.equal(torch.bincount(easy[0]), torch.bincount(easy[1]))
+    agree = float((easy[0] == easy[1]).double().mean())
+    by_chance = float((torch.bincount(easy[0]) / 3000).square().sum())
+    assert abs(agree - by_chance) < 0.04
+
+
+def test_a_split_limits_the_labels_of_each_task():
+    data = overheard_features(7, rows=300).data
+    split = Holdout(200, 50, 50, labels={"hard": 20, "easy": 160, "hints": 40}).draw(data, 0)
+    kept = {name: int(marks[split.train].sum()) for name, marks in split.labelled.items()}
+    assert kept == {"hard": 20, "easy": 160, "hints": 40}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"inputs": 3}, {"overlap": 1.1}, {"flips": 0.6}, {"noise": -0.1}, {"features": 0}],
+)
+def test_impossible_worlds_are_refused(wrong):
+    with pytest.raises(BookError):
+        overheard_features(0, rows=10, **wrong)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 5])
+def test_a_simplex_is_regular(dimensions):
+    corners = simplex(dimensions)
+    products = torch.full((dimensions + 1, dimensions + 1), -1 / dimensions, dtype=torch.float64)
+    torch.testing.assert_close(corners.T @ corners, products.fill_diagonal_(1.0))
+
+
+# The probes ---------------------------------------------------------------------------------------
+
+
+def test_the_share_of_random_weights_is_that_of_the_directions():
+    source = torch.Generator().manual_seed(0)
+    weights = torch.randn(5000, 20, generator=source)
+    features = torch.randn(20, 2, generator=source)
+    assert feature_share(weights, features) == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_share_of_weights_within_and_across_the_features():
+    features = torch.eye(4)[:, :2] @ torch.tensor([[1.0, 2.0], [0.5, 3.0]])
+    within = torch.tensor([[1.0, -2.0, 0.0, 0.0], [3.0, 0.0, 0.0, 0.0]])
+    across = torch.tensor([[0.0, 0.0, 1.0, 5.0]])
+    assert feature_share(within, features) == pytest.approx(1.0)
+    assert feature_share(across, features) == pytest.approx(0.0, abs=1e-12)
+    # 14 of 14 + 26: squared lengths add up.
+    assert feature_share(torch.cat([within, across]), features) == pytest.approx(14 / 40)
+
+
+def test_a_probe_reads_a_known_representation():
+    source = torch.Generator().manual_seed(1)
+    features = torch.randn(2000, 2, generator=source)
+    nothing = torch.randn(2000, 6, generator=source)
+    turned = features @ torch.tensor([[0.6, 0.8], [-0.8, 0.6]])
+    assert readability(turned, features, 10) > 0.999
+    assert readability(nothing, features, 1000) == pytest.approx(0.0, abs=0.02)
+    # Half of the variance of a feature is noise: no probe reads more than the other half.
+    noisy = features + torch.randn(2000, 2, generator=source)
+    assert readability(noisy, features, 1000) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_probe_with_few_examples_tells_a_focused_layer_from_a_wide_one():
+    world = overheard_features(8, rows=1000)
+    x, g = world.data.inputs, world.data.targets["hints"]
+    assert readability(x, g, 100) > 0.999
+    assert readability(x, g, 10) < 0.6
+    assert readability(g, g, 10) > 0.999
+
+
+def test_a_probe_needs_examples_on_either_side():
+    with pytest.raises(BookError, match="2 or more"):
+        readability(torch.zeros(5, 2), torch.zeros(5, 1), 5)
+
+
+def test_the_mechanism_shows_in_the_layer():
+    """A network that learns hints beside the hard task has the features, a shuffled task not."""
+
+    def share(other, shuffled):
+        def data(seed):
+            return overheard_features(seed, rows=1100, shuffled=shuffled).data
+
+        tasks = [task for task in data(0).tasks if task.name in ("hard", other)]
+        trained = fit(
+            lambda: HardSharing([nn.Linear(20, 16), nn.ReLU()], tasks, 16),
+            data,
+            seeds=range(4),
+            tasks=["hard", other],
+            split=Holdout(train=200, validation=100, test=100),
+            steps=150,
+            batch_size=32,
+            learning_rate=0.03,
+            device="cpu",
+        )
+        shares = []
+        for seed in range(4):
+            model = trained.model(seed)
+            assert isinstance(model, HardSharing)
+            (weights, *_) = model.trunk.parameters()
+            shares.append(feature_share(weights, overheard_features(seed, rows=1).features["hard"]))
+            hidden = hidden_layer(model.trunk, data(seed).inputs[:7])
+            assert hidden.shape == (7, 16)
+            assert not hidden.requires_grad
+        return np.mean(shares)
+
+    assert share("hints", shuffled=False) > share("easy", shuffled=True) + 0.2
