@@ -1,0 +1,295 @@
+r"""Section 4.1, implicit data augmentation: a world of independent noise, and its probes.
+
+Ruder's *implicit data augmentation* (2017, section 4.1) is Caruana's *statistical data
+amplification* (1997, section 3): tasks whose targets need the same function F and whose noise is
+independent are further measurements of F. In the world of this file nothing else is at work:
+
+$$y_k = c_k F(x) + \varepsilon_k, \qquad
+  \varepsilon_k = \sigma \left( \sqrt\rho\, e_0 + \sqrt{1 - \rho}\, e_k \right), \qquad
+  e_0, e_1, \dots \sim N(0, 1),$$
+
+for tasks k = 1, …, K on the same inputs. The dial is ρ, the correlation of two tasks' noise. Least
+squares on all tasks estimates F(x) by Σ_k c_k y_k / Σ_k c_k², whose noise has the variance
+
+$$\sigma^2\, \frac{(1 - \rho) \sum_k c_k^2 + \rho\, (\sum_k c_k)^2}{(\sum_k c_k^2)^2},$$
+
+that is σ² / Σ_k c_k² where the noise is independent, and for equal c_k = 1 it is
+σ² (1 + (K − 1) ρ) / K: K tasks count as K / (1 + (K − 1) ρ) tasks, Kish's design effect (*Survey
+sampling*, 1965, section 5.4), and as a single one where they share their noise (ρ = 1, the negative
+control).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, inf, log, sqrt
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.isotonic import IsotonicRegression
+from torch import Tensor
+
+from mtlbook.data.constructed import related_tasks
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.errors import BookError
+from mtlbook.randomness import generator
+from mtlbook.tasks import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """Rows for training, validation and test, in this order; the test rows carry no noise.
+
+    The error on the test rows is thus the distance from the function itself.
+
+    Attributes:
+        inputs: x.
+        signals: c_k F(x) of each task.
+        noise: ε_k of each task; 0 on the test rows.
+    """
+
+    inputs: Float[Tensor, "rows inputs"]
+    signals: Float[Tensor, "rows tasks"]
+    noise: Float[Tensor, "rows tasks"]
+
+    @property
+    def targets(self) -> Float[Tensor, "rows tasks"]:
+        """What a learner sees: signal and noise."""
+        return self.signals + self.noise
+
+    @property
+    def data(self) -> MultiTaskData:
+        """A regression for each task, `task_1`, `task_2`, …, every row labelled for all."""
+        targets = {f"task_{k + 1}": column[:, None] for k, column in enumerate(self.targets.T)}
+        tasks = [Task.regression(name) for name in targets]
+        return MultiTaskData.multi_label(tasks, self.inputs, targets)
+
+    def together(self, tasks: int) -> MultiTaskData:
+        """The first tasks as the outputs of one regression, `together`.
+
+        A network with an output for each task is hard parameter sharing with linear heads, and its
+        loss, the mean over the outputs, is that of the tasks with equal weights. Trained as one
+        matrix product it takes a fraction of the time.
+        """
+        if not 1 <= tasks <= self.signals.shape[1]:
+            raise BookError(f"There are {self.signals.shape[1]} tasks: ask for 1 to all of them.")
+        every = Task.regression("together", outputs=tasks)
+        return MultiTaskData.multi_label(
+            [every], self.inputs, {every.name: self.targets[:, :tasks]}
+        )
+
+    def alone(self, task: int) -> MultiTaskData:
+        """One task, counted from 0, as the only regression, `alone`."""
+        own = Task.regression("alone")
+        return MultiTaskData.multi_label([own], self.inputs, {own.name: self.targets[:, [task]]})
+
+
+def measured(
+    seed: int,
+    inputs: Float[Tensor, "rows inputs"],
+    signals: Float[Tensor, "rows tasks"],
+    *,
+    test: int,
+    noise: float,
+    correlation: float = 0.0,
+) -> Measurements:
+    r"""Signals measured with noise that correlates between the tasks, but for the test rows.
+
+    ε_k = σ (√ρ e_0 + √(1 − ρ) e_k), so that each ε_k has the variance σ² whatever ρ.
+
+    Arguments:
+        seed: of the noise; a task's own part e_k does not depend on how many tasks there are.
+        inputs: x.
+        signals: c_k F(x) of each task.
+        test: how many of the last rows are measured without noise.
+        noise: σ.
+        correlation: ρ, from 0 (each task's noise is its own) to 1 (all tasks share one noise).
+    """
+    if not 0 <= correlation <= 1:
+        raise BookError(f"The noise's correlation must lie between 0 and 1, not at {correlation}.")
+    if not 0 <= noise < inf:
+        raise BookError(f"The noise must be a number of at least 0, not {noise}.")
+    if not 0 <= test <= len(inputs):
+        raise BookError(f"There are {len(inputs)} rows, of which {test} cannot be test rows.")
+
+    def drawn(*purpose: str | int) -> Float[Tensor, " rows"]:
+        source = generator(seed, "measurement noise", *purpose)
+        return torch.randn(len(inputs), generator=source, dtype=torch.float64)
+
+    own = torch.stack([drawn("task", k) for k in range(signals.shape[1])], dim=1)
+    common = drawn("common")[:, None]
+    errors = noise * (sqrt(correlation) * common + sqrt(1 - correlation) * own)
+    errors[len(inputs) - test :] = 0
+    return Measurements(inputs, signals, errors)
+
+
+def noisy_copies(
+    seed: int,
+    *,
+    tasks: int,
+    train: int,
+    validation: int,
+    test: int,
+    inputs: int = 6,
+    features: int = 3,
+    noise: float = 1.0,
+    correlation: float = 0.0,
+    relatedness: float = 1.0,
+    coefficients: Sequence[float] | None = None,
+) -> Measurements:
+    r"""The constructed world: y_k = c_k F(x) + ε_k with x ~ N(0, I) and one F for all tasks.
+
+    F is that of `related_tasks`, tanh(x B) a scaled to variance 1. A second dial leaves the world
+    where one F serves all: with relatedness r, each task has an F_k of its own whose weights
+    correlate by r with those of any other task.
+
+    Arguments:
+        seed: of everything drawn; a task's draws do not depend on how many tasks there are.
+        tasks: K.
+        train: rows of the training part, which come first.
+        validation: rows of the validation part, which come next.
+        test: rows of the test part, which carry no noise.
+        inputs: width of x.
+        features: width of tanh(x B).
+        noise: σ.
+        correlation: ρ, the dial.
+        relatedness: r; 1 is the world proper, at 0 the tasks have nothing in common.
+        coefficients: c_k, by default all 1. With different ones and ρ = 1 differences between the
+            tasks are free of noise: the negative control needs equal ones.
+
+    Example:
+        >>> world = noisy_copies(0, tasks=2, train=40, validation=20, test=100, correlation=1.0)
+        >>> bool((world.targets[:, 0] == world.targets[:, 1]).all())
+        True
+    """
+    scales = [1.0] * tasks if coefficients is None else list(coefficients)
+    if len(scales) != tasks:
+        raise BookError(f"{len(scales)} coefficients for {tasks} tasks: give one a task.")
+    world = related_tasks(
+        seed,
+        tasks=tasks,
+        rows=train + validation + test,
+        inputs=inputs,
+        features=features,
+        shared_features=relatedness,
+        shared_heads=relatedness,
+        noise=0.0,
+        same_inputs=True,
+    )
+    columns = [scale * f for scale, f in zip(scales, world.noiseless.values(), strict=True)]
+    return measured(
+        seed,
+        world.data.inputs,
+        torch.cat(columns, dim=1),
+        test=test,
+        noise=noise,
+        correlation=correlation,
+    )
+
+
+def noise_variance(
+    coefficients: Sequence[float], noise: float = 1.0, correlation: float = 0.0
+) -> float:
+    r"""The variance of the noise in Σ_k c_k y_k / Σ_k c_k², the tasks' common estimate of F(x).
+
+    $\sigma^2 [(1 - \rho) \sum_k c_k^2 + \rho (\sum_k c_k)^2] / (\sum_k c_k^2)^2$.
+
+    Example:
+        >>> noise_variance([1.0, 1.0, 1.0, 1.0]), noise_variance([1.0, 1.0], correlation=1.0)
+        (0.25, 1.0)
+    """
+    squares = sum(c * c for c in coefficients)
+    if not squares > 0:
+        raise BookError("No task measures F: give at least one coefficient that is not 0.")
+    shared = sum(coefficients) ** 2
+    return noise**2 * ((1 - correlation) * squares + correlation * shared) / squares**2
+
+
+def expected_gain(tasks: int, *, shared: int, own: int, correlation: float = 0.0) -> float:
+    r"""How many times its examples joint training is worth, by counting weights.
+
+    In least squares each weight adds σ² / n to the error at the training inputs. Of K tasks with s
+    weights in common and h of each task's own, the error is σ² (s + h) / n alone and
+    σ² (s (1 + (K − 1) ρ) / K + h) / n together, so that the gain is
+
+    $$\frac{s + h}{s\, (1 + (K - 1) \rho) / K + h}.$$
+
+    Without weights of the tasks' own it is Kish's design effect, at ρ = 0 the ideal K; with them
+    it never exceeds (s + h) / h.
+
+    Arguments:
+        tasks: K.
+        shared: s, the weights that all tasks train.
+        own: h, the weights that each task has for itself.
+        correlation: ρ of the tasks' noise.
+
+    Example:
+        >>> expected_gain(8, shared=10, own=0), expected_gain(8, shared=10, own=10)
+        (8.0, 1.7777777777777777)
+    """
+    if tasks < 1 or shared + own < 1 or min(shared, own) < 0:
+        raise BookError(f"{shared} shared and {own} own weights of {tasks} tasks are not a model.")
+    return (shared + own) / (shared * (1 + (tasks - 1) * correlation) / tasks + own)
+
+
+def effective_sample_size(
+    error: float, sizes: Sequence[int], curve: Float[np.ndarray, " sizes"]
+) -> float:
+    """The number of examples with which training alone reaches an error.
+
+    Read from the learning curve of training alone, straight between its points in the logarithms of
+    both (a power law is read exactly). Where the measured curve rises its points are first averaged
+    to the nearest falling one (isotonic regression). Outside the curve nothing is made up: an error
+    above its first point gives the first size, one below its last point the last size, which is
+    then only a lower bound.
+
+    Arguments:
+        error: above 0, of joint training.
+        sizes: numbers of examples, ascending.
+        curve: the error of training alone with so many.
+
+    Example:
+        >>> sizes = [50, 100, 200, 400]
+        >>> round(effective_sample_size(0.03, sizes, 6.0 / np.array(sizes)), 6)
+        200.0
+    """
+    if error <= 0 or (curve <= 0).any():
+        raise BookError("Errors must be above 0: their logarithms are interpolated.")
+    if len(sizes) != len(curve) or list(sizes) != sorted(set(sizes)):
+        raise BookError(f"The sizes {list(sizes)} must ascend, one for each point of the curve.")
+    positions = np.log(np.asarray(sizes, dtype=np.float64))
+    falling = IsotonicRegression(increasing=False).fit_transform(positions, np.log(curve))
+    reached = np.flatnonzero(falling <= log(error))
+    if not len(reached):
+        return float(sizes[-1])
+    at = int(reached[0])
+    if at == 0:
+        return float(sizes[0])
+    # What is reached lies below its predecessor, so that this does not divide by 0.
+    share = (falling[at - 1] - log(error)) / (falling[at - 1] - falling[at])
+    return exp(positions[at - 1] + share * (positions[at] - positions[at - 1]))
+
+
+def noise_carried(
+    predictions: Float[Tensor, "rows tasks"],
+    signals: Float[Tensor, "rows tasks"],
+    noise: Float[Tensor, "rows others"],
+) -> Float[Tensor, "tasks others"]:
+    r"""How much of each training noise the predictions for the training rows carry.
+
+    Entry (k, j) is the slope of task k's error on the noise of task j,
+
+    $$s_{kj} = \frac{\sum_i (\hat y_{ki} - c_k F(x_i))\, \varepsilon_{ji}}
+                    {\sum_i \varepsilon_{ji}^2},$$
+
+    over the training rows: 1 where a network has learnt the noise by heart, 0 where it ignores it.
+    The expectation of s_kk is the number of effective degrees of freedom per example (Efron, JASA
+    2004, equation 2.9): p / n for least squares with p weights on n examples, and p / (K n) where K
+    tasks with independent noise share all weights.
+
+    Arguments:
+        predictions: ŷ on the training rows.
+        signals: c_k F(x) on them.
+        noise: that of the same tasks, or of any others.
+    """
+    return (predictions - signals).T @ noise / noise.square().sum(0)
