@@ -298,6 +298,33 @@ def trade_off(
     return figure
 
 
+def pictures(
+    rows: Sequence[Sequence[Float[np.ndarray, "..."]]],
+    columns: Sequence[str],
+) -> Figure:
+    """A table of pictures: a row for each scene or example, a named column for each kind.
+
+    Pictures of the shape (height, width, 3) have colours from 0 to 1. Those of two axes are values,
+    drawn from dark (the least of the column) to light (its largest).
+    """
+    if not rows or any(len(row) != len(columns) for row in rows):
+        raise BookError(f"each row of pictures has one for each of the columns {list(columns)}")
+    across = len(columns)
+    figure = Figure(figsize=(WIDTH, 0.3 + WIDTH / across * len(rows)))
+    grid = figure.subplots(len(rows), across, squeeze=False)
+    for place, name in enumerate(columns):
+        own = [np.asarray(row[place]) for row in rows]
+        limits = {"vmin": min(v.min() for v in own), "vmax": max(v.max() for v in own)}
+        for axes, values in zip(grid[:, place], own, strict=True):
+            if values.ndim == 3:
+                axes.imshow(values.clip(0, 1), interpolation="nearest")
+            else:
+                axes.imshow(values, cmap="cividis", interpolation="nearest", **limits)
+            axes.set_axis_off()
+        grid[0, place].set_title(name)
+    return figure
+
+
 def _labelled(**labels: str) -> None:
     for name, text in labels.items():
         if not text.strip():
@@ -323,7 +350,11 @@ def _palette(count: int) -> list[tuple[float, float, float]]:
 
 def _interval(values: Iterable[float]) -> tuple[float, float]:
     array = np.asarray(values, dtype=np.float64)
-    return interval(array) if len(array) > 1 else (math.nan, math.nan)
+    if len(array) < 2:
+        return math.nan, math.nan
+    # Of equal values the interval and the mean differ by rounding, and no bar may be negative.
+    low, high = interval(array)
+    return min(low, float(array.mean())), max(high, float(array.mean()))
 
 
 def _lines(

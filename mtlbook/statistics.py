@@ -6,6 +6,7 @@ its interval, as Agarwal, Schwarzer, Castro, Courville and Bellemare ask for (*D
 learning at the edge of the statistical precipice*, NeurIPS 2021).
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -21,6 +22,10 @@ Verdict = Literal["supported", "contradicted", "negligible", "inconclusive"]
 
 CONFIDENCE = 0.95
 BOOTSTRAP_RESAMPLES = 9_999
+_NO_BASELINE = (
+    "a relative effect needs a baseline whose mean is not 0, in the resamples of the seeds too; "
+    "compare in the metric's own unit (relative = false) instead"
+)
 SIGN_FLIPS = 65_536  # 2^16: every sign pattern of up to 16 seeds
 
 
@@ -77,15 +82,17 @@ def paired_effect(
         return effect(difference)
     difference, baseline = _checked(difference), _checked(baseline)
     if abs(baseline.mean()) <= 1e-12 * np.abs(baseline).max():
-        raise BookError(
-            "a relative effect needs a baseline whose mean is not 0; "
-            "compare in the metric's own unit (relative = false) instead"
-        )
+        raise BookError(_NO_BASELINE)
 
     def percent(difference: Any, baseline: Any, axis: int) -> Any:
         return 100 * difference.mean(axis=axis) / np.abs(baseline.mean(axis=axis))
 
-    low, high = _bootstrap((difference, baseline), percent)
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        low, high = _bootstrap((difference, baseline), percent)
+    if not np.isfinite([low, high]).all():
+        # So many baselines are 0 that a resample can consist of them alone.
+        raise BookError(_NO_BASELINE)
     estimate = float(percent(difference, baseline, axis=-1))
     return Effect(estimate, low, high, _sign_flip_p(difference), len(difference))
 

@@ -286,3 +286,27 @@ def test_the_font_is_one_that_matplotlib_brings():
     from matplotlib.font_manager import findfont
 
     assert "mpl-data" in findfont("DejaVu Sans")
+
+
+def pictures() -> Figure:
+    colours = np.full((3, 3, 3), 2.0)  # brighter than white
+    return plots.pictures(
+        [[np.eye(3), colours], [4 * np.eye(3), 0 * colours]], ["values", "colours"]
+    )
+
+
+def test_pictures_of_one_kind_have_one_scale_and_a_title():
+    values, colours, below, black = pictures().axes
+    assert [values.get_title(), colours.get_title(), below.get_title()] == ["values", "colours", ""]
+    assert values.images[0].get_clim() == below.images[0].get_clim() == (0, 4)
+    assert np.asarray(colours.images[0].get_array()).max() == 1
+    assert np.asarray(black.images[0].get_array()).max() == 0
+
+
+def test_pictures_have_the_same_bytes_twice():
+    assert png(pictures()) == png(pictures())
+
+
+def test_rows_of_pictures_that_miss_one_are_refused():
+    with pytest.raises(BookError, match="one for each of the columns"):
+        plots.pictures([[np.eye(3)]], ["values", "colours"])

@@ -301,3 +301,9 @@ def test_a_summary_has_each_group_s_mean_and_interval_in_the_frame_s_order():
     np.testing.assert_allclose(table["mean"], draws.mean(-1).ravel())
     low, high = interval(draws[1, 0])
     assert (table["low"][2], table["high"][2]) == (low, high)
+
+
+def test_a_baseline_that_is_0_for_most_seeds_is_refused_and_gives_no_nan():
+    baseline = np.array([0.0] * 7 + [0.2])
+    with pytest.raises(BookError, match=r"mean is not 0, in the resamples"):
+        paired_effect(baseline / 2, baseline, higher_is_better=False, relative=True)

@@ -5,7 +5,8 @@ of which holds one feature's weights over all tasks. Like the lasso over feature
 rows exactly 0, for all tasks at once. With q = 2 (the group lasso: Yuan and Lin, 2006; Obozinski,
 Taskar and Jordan, 2010) the weights within a kept row are free to differ; with q = ∞ (Turlach,
 Venables and Wright, 2005; Negahban and Wainwright, 2008) only the largest of them costs anything,
-so that all tasks are drawn to the same magnitude.
+so that all tasks are drawn to the same magnitude. With q = 1 the tasks have nothing to do with each
+other: it is a lasso for each.
 
 Notation differs: what Ruder (2017) writes ℓ1/ℓq is the ℓ_{q,1} or L_{q,1} of other papers.
 Standardise the features first, else the penalty depends on their units.
@@ -21,16 +22,16 @@ from mtlbook.non_neural.proximal_gradient import RowPenalty, Weights
 
 
 class BlockSparseRegression(MultiTaskLinearModel):
-    r"""Least squares with the ℓ1/ℓq penalty, q = 2 or ∞ (Obozinski, Taskar and Jordan, 2010).
+    r"""Least squares with the ℓ1/ℓq penalty, q = 1, 2 or ∞ (Obozinski, Taskar and Jordan, 2010).
 
     Minimises Σ_t 1/(2 n_t) ‖y_t − X_t w_t − c_t‖² + α Σ_j ‖w^j‖_q. With q = 2 and a shared design
-    that is the objective of scikit-learn's `MultiTaskLasso`; with one task, for both q, that of
+    that is the objective of scikit-learn's `MultiTaskLasso`; with one task, for every q, that of
     `Lasso`.
 
     Arguments:
         alpha: α > 0.
-        q: 2 or `math.inf`.
-        fit_intercept, max_iter, tol: see `MultiTaskLinearModel`, also for the attributes.
+        q: 1 (a lasso for each task), 2 or `math.inf`.
+        fit_intercept, max_iter, tol, warm_start: see `MultiTaskLinearModel`, also for attributes.
 
     Example:
         Two tasks with 40 and 30 examples of their own use the same two of six features.
@@ -53,17 +54,40 @@ class BlockSparseRegression(MultiTaskLinearModel):
         fit_intercept=True,
         max_iter=10_000,
         tol=1e-8,
+        warm_start=False,
     ) -> None:
         self.alpha = alpha
         self.q = q
         self.fit_intercept = fit_intercept
         self.max_iter = max_iter
         self.tol = tol
+        self.warm_start = warm_start
 
     def _penalty(self) -> RowPenalty:
         strength = self._check_strength("alpha")
-        self._check("q", self.q in (2, np.inf), "2 or math.inf")
-        return RowsInL2(strength) if self.q == 2 else RowsInMaximum(strength)
+        penalties = {1: RowsInSum, 2: RowsInL2, np.inf: RowsInMaximum}
+        self._check("q", self.q in penalties, "1, 2 or math.inf")
+        return penalties[self.q](strength)
+
+
+@dataclass(frozen=True)
+class RowsInSum(RowPenalty):
+    """α Σ_j Σ_t |w_{jt}|."""
+
+    strength: float
+
+    def value(self, weights: Weights) -> float:
+        """The sum of all magnitudes, times α."""
+        return float(self.strength * np.abs(weights).sum())
+
+    def proximal(self, weights: Weights, step: float) -> Weights:
+        """Each weight brought nearer to 0 by step · α, at most to it."""
+        cut = step * self.strength
+        return weights - np.clip(weights, -cut, cut)
+
+    def dual_row_norms(self, correlations: Weights) -> Float[np.ndarray, " features"]:
+        """max_t |c_{jt}| / α."""
+        return np.abs(correlations).max(axis=1) / self.strength
 
 
 @dataclass(frozen=True)
@@ -78,9 +102,9 @@ class RowsInL2(RowPenalty):
 
     def proximal(self, weights: Weights, step: float) -> Weights:
         """Each row shortened by step · α, at most to 0."""
-        lengths = np.linalg.norm(weights, axis=1, keepdims=True)
-        kept = np.maximum(lengths - step * self.strength, 0)
-        return weights * np.divide(kept, lengths, out=np.zeros_like(kept), where=lengths > 0)
+        cut = step * self.strength
+        lengths = np.sqrt(np.einsum("jt,jt->j", weights, weights))
+        return weights * (1 - cut / np.maximum(lengths, cut))[:, None]
 
     def dual_row_norms(self, correlations: Weights) -> Float[np.ndarray, " features"]:
         """‖c^j‖₂ / α."""
@@ -119,7 +143,11 @@ def clipping_level(
     the right k gives the largest θ_k (Held, Wolfe and Crowder, *Validation of subgradient
     optimization*, 1974).
     """
-    descending = -np.sort(-magnitudes, axis=1)
-    counts = np.arange(1, magnitudes.shape[1] + 1)
-    levels = (descending.cumsum(axis=1) - total) / counts
-    return np.maximum(levels.max(axis=1, keepdims=True), 0)
+    level = np.zeros((len(magnitudes), 1))
+    over = np.flatnonzero(magnitudes @ np.ones(magnitudes.shape[1]) > total)
+    if len(over):  # in a sparse solution few rows are
+        descending = -np.sort(-magnitudes[over], axis=1)
+        counts = np.arange(1, magnitudes.shape[1] + 1)
+        levels = (descending.cumsum(axis=1) - total) / counts
+        level[over, 0] = levels.max(axis=1)
+    return level

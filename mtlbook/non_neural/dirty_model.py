@@ -34,7 +34,8 @@ class DirtyModel(MultiTaskLinearModel):
     Arguments:
         alpha_block: λ_b > 0.
         alpha_sparse: λ_s > 0. Outside λ_s ≤ λ_b < T λ_s the model is one of its limits, see above.
-        fit_intercept, max_iter, tol: see `MultiTaskLinearModel`, also for the other attributes.
+        fit_intercept, max_iter, tol, warm_start: see `MultiTaskLinearModel`, also for the other
+            attributes.
 
     Attributes:
         block_coef_: B, in the shape of `coef_`.
@@ -61,12 +62,14 @@ class DirtyModel(MultiTaskLinearModel):
         fit_intercept=True,
         max_iter=10_000,
         tol=1e-8,
+        warm_start=False,
     ) -> None:
         self.alpha_block = alpha_block
         self.alpha_sparse = alpha_sparse
         self.fit_intercept = fit_intercept
         self.max_iter = max_iter
         self.tol = tol
+        self.warm_start = warm_start
 
     def _penalty(self) -> "BlockPlusSparse":
         return BlockPlusSparse(
@@ -128,13 +131,26 @@ def capped_clipping_level(
     The sum falls with θ, linearly between its kinks at m_t and m_t − cap: it is evaluated at all of
     them, and interpolated where it passes the total.
     """
-    start = np.zeros((len(magnitudes), 1))
-    kinks = np.hstack([start, magnitudes, np.maximum(magnitudes - cap, 0)])
-    kinks.sort(axis=1)
-    sums = np.clip(magnitudes[:, None, :] - kinks[:, :, None], 0, cap).sum(axis=2)
-    behind = np.argmax(sums <= total, axis=1)[:, None]
-    before = np.maximum(behind - 1, 0)
-    upper, lower = np.take_along_axis(sums, before, 1), np.take_along_axis(sums, behind, 1)
-    left, right = np.take_along_axis(kinks, before, 1), np.take_along_axis(kinks, behind, 1)
-    fraction = np.divide(upper - total, upper - lower, out=np.zeros_like(left), where=upper > lower)
-    return left + fraction * (right - left)
+    level = np.zeros((len(magnitudes), 1))
+    over = np.flatnonzero(np.minimum(magnitudes, cap) @ np.ones(magnitudes.shape[1]) > total)
+    if len(over):  # in a sparse solution few rows are
+        level[over, 0] = _where_the_sum_passes(magnitudes[over].T, total, cap)
+    return level
+
+
+def _where_the_sum_passes(
+    magnitudes: Float[np.ndarray, "tasks rows"], total: float, cap: float
+) -> Float[np.ndarray, " rows"]:
+    # A row of the matrix is a column here: NumPy is slow along short last axes. From one kink to
+    # the next the slope is minus the number of magnitudes between θ and θ + cap.
+    kinks = np.concatenate([0 * magnitudes[:1], magnitudes, np.maximum(magnitudes - cap, 0)])
+    changes = np.repeat([0.0, 1.0, -1.0], [1, len(magnitudes), len(magnitudes)])
+    order = kinks.argsort(axis=0, kind="stable")
+    kinks = np.take_along_axis(kinks, order, axis=0)
+    slopes = changes[order].cumsum(axis=0)
+    falls = np.concatenate([0 * kinks[:1], slopes[:-1] * np.diff(kinks, axis=0)])
+    sums = np.minimum(magnitudes, cap).sum(axis=0) + falls.cumsum(axis=0)
+    rows = np.arange(magnitudes.shape[1])
+    passed = (sums > total).sum(axis=0) - 1
+    # Where rounding alone keeps the sum above the total there is no slope left.
+    return kinks[passed, rows] + (sums[passed, rows] - total) / np.maximum(-slopes[passed, rows], 1)

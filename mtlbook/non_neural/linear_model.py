@@ -38,6 +38,7 @@ from mtlbook.non_neural.proximal_gradient import (
     SeparateDesigns,
     SharedDesign,
     Solution,
+    Weights,
     minimise,
     minimise_over_working_sets,
 )
@@ -54,6 +55,8 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
     Arguments:
         fit_intercept: whether each task has an intercept, which is not penalised.
         max_iter: the most iterations of FISTA; running out of them is a `ConvergenceWarning`.
+        warm_start: start from the weights of the last fit, if they are of the same shape: for a
+            path of strengths, the largest first.
         tol: the fit ends when the certified duality gap is at most `tol` times Σ_t ‖y_t‖² / n_t
             (of centred targets, with intercepts).
 
@@ -70,6 +73,7 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
     fit_intercept: bool
     max_iter: int
     tol: float
+    warm_start: bool
     coef_: Float[np.ndarray, "*tasks features"]
     intercept_: Any
     tasks_: Any
@@ -114,7 +118,8 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
             prepared = _separate(X, y, task_of_row, self.fit_intercept)
         design, outputs, input_means, output_means = prepared
 
-        solution = self._solve(design, outputs, penalty, (X.shape[1], len(output_means)))
+        start = self._start((X.shape[1], len(output_means)))
+        solution = self._solve(design, outputs, penalty, start)
         coefficients = solution.weights.T
         intercepts = output_means - (input_means * coefficients).sum(axis=1)
         one_output = tasks is None and y.ndim == 1
@@ -124,14 +129,23 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
         self.n_iter_ = solution.iterations
         return self
 
+    def _start(self, shape: tuple[int, int]) -> Weights:
+        """The last fit's weights with `warm_start`, else 0."""
+        if self.warm_start and hasattr(self, "coef_"):
+            last = np.atleast_2d(self.coef_).T
+            if last.shape == shape:
+                return last
+        return np.zeros(shape)
+
     def _solve(
-        self, design: Design, outputs: Outputs, penalty: Penalty, shape: tuple[int, int]
+        self, design: Design, outputs: Outputs, penalty: Penalty, start: Weights
     ) -> Solution:
         settings = {
-            "start": np.zeros(shape),
+            "start": start,
             "tolerance": self.tol * float(np.vdot(outputs, outputs)),
             "max_iterations": self.max_iter,
         }
+        design, outputs = design.compressed(outputs)
         if isinstance(penalty, RowPenalty):
             solution = minimise_over_working_sets(design, outputs, penalty, **settings)
         else:
@@ -203,6 +217,14 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
         self._check("max_iter", bool(whole), "an int in the range [1, inf)")
         positive = _is_number(self.tol, Real) and self.tol >= 0
         self._check("tol", bool(positive), "a float in the range [0.0, inf)")
+        self._check(
+            "warm_start", isinstance(self.warm_start, bool | np.bool_), "an instance of 'bool'"
+        )
+        self._check(
+            "fit_intercept",
+            isinstance(self.fit_intercept, bool | np.bool_),
+            "an instance of 'bool'",
+        )
 
     def _check_strength(self, name: str) -> float:
         """A penalty's strength: positive and finite, else there is no certificate."""

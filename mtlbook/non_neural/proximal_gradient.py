@@ -7,14 +7,15 @@ For any residual R and any 0 ≤ s ≤ 1 for which sR is feasible, weak duality 
 below: P(W*) ≥ s⟨R, Y⟩ − ½ s²‖R‖² − Ω*(s 𝒳ᵀR), with Ω* the convex conjugate. What P(W) exceeds this
 bound by is the duality gap. It certifies the solution: no other is better by more.
 
-References: Beck and Teboulle, *A fast iterative shrinkage-thresholding algorithm*, 2009, section 4;
-O'Donoghue and Candès, *Adaptive restart for accelerated gradient schemes*, 2015, section 3.2;
-Massias, Gramfort and Salmon, *Celer: a fast solver for the lasso with dual extrapolation*, 2018
-(working sets).
+References: Beck and Teboulle, *A fast iterative shrinkage-thresholding algorithm*, 2009, section 4
+(the step by backtracking); O'Donoghue and Candès, *Adaptive restart for accelerated gradient
+schemes*, 2015, section 3.2; Massias, Gramfort and Salmon, *Celer: a fast solver for the lasso with
+dual extrapolation*, 2018 (working sets).
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,8 +23,23 @@ from jaxtyping import Float, Int
 Weights = Float[np.ndarray, "features tasks"]
 Outputs = Float[np.ndarray, "_ _"]  # Y, in the layout of the design
 
-CHECK_EVERY = 10  # iterations between two computations of the gap, which costs as much as one
+CHECK_EVERY = 10  # iterations between two computations of the gap
+ROUNDING = 1e-14  # relative to the outputs: a change below it says nothing about the curvature
+BACK = 0.95  # of the step that the curvature just met would allow
 SMALLEST_WORKING_SET = 20  # features
+
+
+@runtime_checkable
+class LinearMap(Protocol):
+    """𝒳, and its adjoint."""
+
+    def forward(self, weights: Weights) -> Outputs:
+        """𝒳W."""
+        ...
+
+    def adjoint(self, outputs: Outputs) -> Weights:
+        """𝒳ᵀR."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,13 +56,19 @@ class SharedDesign:
         """XᵀR."""
         return self.inputs.T @ outputs
 
-    def curvature(self) -> float:
-        """The square of the largest singular value of X."""
-        return float(_squared_spectral_norms(self.inputs))
-
     def restricted(self, features: Int[np.ndarray, " some"]) -> "SharedDesign":
         """Some columns of X."""
         return SharedDesign(self.inputs[:, features])
+
+    def compressed(self, outputs: Outputs) -> tuple["SharedDesign", Outputs]:
+        """The same problem in as few rows as there are features, X = QR: R and QᵀY.
+
+        Only the part of Y that no weights can reach is gone, a constant.
+        """
+        if self.inputs.shape[0] <= self.inputs.shape[1]:
+            return self, outputs
+        rotation, inputs = np.linalg.qr(self.inputs)
+        return SharedDesign(inputs), rotation.T @ outputs
 
 
 @dataclass(frozen=True)
@@ -67,25 +89,19 @@ class SeparateDesigns:
         """X_tᵀ r_t for each task."""
         return (outputs[:, None, :] @ self.inputs)[:, 0, :].T
 
-    def curvature(self) -> float:
-        """The square of the largest singular value among all X_t."""
-        return float(_squared_spectral_norms(self.inputs).max())
-
     def restricted(self, features: Int[np.ndarray, " some"]) -> "SeparateDesigns":
         """Some columns of each X_t."""
         return SeparateDesigns(self.inputs[:, :, features])
 
+    def compressed(self, outputs: Outputs) -> tuple["SeparateDesigns", Outputs]:
+        """The same problem in as few rows a task as there are features, X_t = Q_t R_t."""
+        if self.inputs.shape[1] <= self.inputs.shape[2]:
+            return self, outputs
+        rotations, inputs = np.linalg.qr(self.inputs)
+        return SeparateDesigns(inputs), (outputs[:, None, :] @ rotations)[:, 0, :]
+
 
 Design = SharedDesign | SeparateDesigns
-
-
-def _squared_spectral_norms(
-    matrices: Float[np.ndarray, "*batch rows columns"],
-) -> Float[np.ndarray, "*batch"]:
-    transposed = matrices.swapaxes(-1, -2)
-    wide = matrices.shape[-1] > matrices.shape[-2]
-    gramian = matrices @ transposed if wide else transposed @ matrices
-    return np.linalg.eigvalsh(gramian)[..., -1]
 
 
 class Penalty(ABC):
@@ -133,28 +149,35 @@ class Solution:
     iterations: int
 
 
-def duality_gap(design: Design, outputs: Outputs, penalty: Penalty, weights: Weights) -> float:
+class Iterate(NamedTuple):
+    """Weights W with their residual Y − 𝒳W and its correlations 𝒳ᵀ(Y − 𝒳W), minus the gradient."""
+
+    weights: Weights
+    residual: Outputs
+    correlations: Weights
+
+    @classmethod
+    def at(cls, design: LinearMap, outputs: Outputs, weights: Weights) -> "Iterate":
+        """All three from the weights."""
+        residual = outputs - design.forward(weights)
+        return cls(weights, residual, design.adjoint(residual))
+
+    def beyond(self, other: "Iterate", factor: float) -> "Iterate":
+        """W + factor (W − W'), where all three are as affine as the weights."""
+        return Iterate(*(own + factor * (own - old) for own, old in zip(self, other, strict=True)))
+
+
+def duality_gap(outputs: Outputs, penalty: Penalty, found: Iterate) -> float:
     """How much P(W) can at most exceed the minimum."""
-    residual = outputs - design.forward(weights)
-    return _gap(outputs, residual, design.adjoint(residual), penalty, weights)
-
-
-def _gap(
-    outputs: Outputs,
-    residual: Outputs,
-    correlations: Weights,
-    penalty: Penalty,
-    weights: Weights,
-) -> float:
-    scale = penalty.dual_scale(correlations)
-    squares = np.vdot(residual, residual)
-    primal = squares / 2 + penalty.value(weights)
-    dual = scale * np.vdot(residual, outputs) - scale**2 * squares / 2
-    return float(primal - dual + penalty.conjugate(scale * correlations))
+    scale = penalty.dual_scale(found.correlations)
+    squares = np.vdot(found.residual, found.residual)
+    primal = squares / 2 + penalty.value(found.weights)
+    dual = scale * np.vdot(found.residual, outputs) - scale**2 * squares / 2
+    return float(primal - dual + penalty.conjugate(scale * found.correlations))
 
 
 def minimise(
-    design: Design,
+    design: LinearMap,
     outputs: Outputs,
     penalty: Penalty,
     *,
@@ -164,28 +187,41 @@ def minimise(
 ) -> Solution:
     """FISTA with restart, until the duality gap is at most the tolerance.
 
-    The momentum starts anew whenever the last step points against the gradient mapping.
+    The step is 1 / L with the largest curvature L = ‖𝒳D‖² / ‖D‖² that was met along a step D. The
+    momentum starts anew whenever the last step points against the gradient mapping.
     """
-    curvature = design.curvature()
-    step = 1 / curvature if curvature > 0 else 1.0
-    weights = point = start
+    last = point = Iterate.at(design, outputs, start)
+    step = _reciprocal_curvature(point.correlations, design.forward(point.correlations))
+    noise = ROUNDING**2 * np.vdot(outputs, outputs)
     momentum, gap, iteration = 1.0, np.inf, 0
     for iteration in range(1, max_iterations + 1):
-        correlations = design.adjoint(outputs - design.forward(point))
-        new = penalty.proximal(point + step * correlations, step)
-        moved = new - weights
-        if np.vdot(point - new, moved) > 0:
+        while True:
+            weights = penalty.proximal(point.weights + step * point.correlations, step)
+            residual = outputs - design.forward(weights)
+            moved, change = weights - point.weights, residual - point.residual
+            squares = np.vdot(change, change)
+            if squares <= noise or step * squares <= np.vdot(moved, moved):
+                break
+            step = BACK * _reciprocal_curvature(moved, change)
+        new = Iterate(weights, residual, design.adjoint(residual))
+        if np.vdot(moved, weights - last.weights) < 0:
             momentum, point = 1.0, new
         else:
             following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-            point = new + (momentum - 1) / following * moved
+            point = new.beyond(last, (momentum - 1) / following)
             momentum = following
-        weights = new
+        last = new
         if iteration % CHECK_EVERY == 1 or iteration == max_iterations:
-            gap = duality_gap(design, outputs, penalty, weights)
+            gap = duality_gap(outputs, penalty, new)
             if gap <= tolerance:
                 break
-    return Solution(weights, gap, iteration)
+    return Solution(last.weights, gap, iteration)
+
+
+def _reciprocal_curvature(moved: Weights, change: Outputs) -> float:
+    """‖D‖² / ‖𝒳D‖²; 1 where 𝒳D = 0."""
+    squares = np.vdot(change, change)
+    return float(np.vdot(moved, moved) / squares) if squares > 0 else 1.0
 
 
 def minimise_over_working_sets(
@@ -205,16 +241,15 @@ def minimise_over_working_sets(
     """
     weights, iterations, size = start, 0, 0
     while True:
-        residual = outputs - design.forward(weights)
-        correlations = design.adjoint(residual)
-        gap = _gap(outputs, residual, correlations, penalty, weights)
+        found = Iterate.at(design, outputs, weights)
+        gap = duality_gap(outputs, penalty, found)
         if gap <= tolerance or iterations >= max_iterations:
             return Solution(weights, gap, max(1, iterations))
         active = weights.any(axis=1)
         size = min(len(weights), max(size, 2 * int(active.sum()), SMALLEST_WORKING_SET))
-        priority = np.where(active, np.inf, penalty.dual_row_norms(correlations))
+        priority = np.where(active, np.inf, penalty.dual_row_norms(found.correlations))
         features = np.sort(np.argsort(-priority, kind="stable")[:size])
-        found = minimise(
+        part = minimise(
             design.restricted(features),
             outputs,
             penalty,
@@ -223,5 +258,5 @@ def minimise_over_working_sets(
             max_iterations=max_iterations - iterations,
         )
         weights = np.zeros_like(weights)
-        weights[features] = found.weights
-        iterations += found.iterations
+        weights[features] = part.weights
+        iterations += part.iterations

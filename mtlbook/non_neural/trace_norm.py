@@ -31,7 +31,7 @@ class TraceNormRegression(MultiTaskLinearModel):
             different strengths.
         squared: the paper's form. Here α need not change with the scale of the targets, as in ridge
             regression; and as there, no finite α gives W = 0.
-        fit_intercept, max_iter, tol: see `MultiTaskLinearModel`, also for the attributes.
+        fit_intercept, max_iter, tol, warm_start: see `MultiTaskLinearModel`, also for attributes.
 
     Example:
         Four tasks whose weights are multiples of one direction:
@@ -53,12 +53,14 @@ class TraceNormRegression(MultiTaskLinearModel):
         fit_intercept=True,
         max_iter=10_000,
         tol=1e-8,
+        warm_start=False,
     ) -> None:
         self.alpha = alpha
         self.squared = squared
         self.fit_intercept = fit_intercept
         self.max_iter = max_iter
         self.tol = tol
+        self.warm_start = warm_start
 
     def _penalty(self) -> Penalty:
         strength = self._check_strength("alpha")

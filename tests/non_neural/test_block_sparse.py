@@ -9,9 +9,14 @@ from scipy.optimize import minimize
 from sklearn.linear_model import Lasso, MultiTaskLasso
 
 from mtlbook.errors import BookError
-from mtlbook.non_neural.block_sparse import BlockSparseRegression, RowsInL2, RowsInMaximum
+from mtlbook.non_neural.block_sparse import (
+    BlockSparseRegression,
+    RowsInL2,
+    RowsInMaximum,
+    RowsInSum,
+)
 
-NORMS = {2: RowsInL2, math.inf: RowsInMaximum}
+NORMS = {1: RowsInSum, 2: RowsInL2, math.inf: RowsInMaximum}
 
 
 def world(rows=60, features=25, tasks=4):
@@ -84,7 +89,7 @@ def test_the_conditions_of_karush_kuhn_and_tucker_hold_with_separate_designs(q):
     model = BlockSparseRegression(alpha, q=q, tol=1e-15).fit(inputs, y, tasks)
     rows, mean_residuals = correlations(model, inputs, y, tasks)
     assert np.allclose(mean_residuals, 0, atol=1e-12)
-    dual = 2 if q == 2 else 1
+    dual = {1: np.inf, 2: 2, math.inf: 1}[q]
     weights = model.coef_.T
     active = weights.any(axis=1)
     assert 5 <= active.sum() < 25
@@ -92,6 +97,9 @@ def test_the_conditions_of_karush_kuhn_and_tucker_hold_with_separate_designs(q):
     if q == 2:
         lengths = np.linalg.norm(weights[active], axis=1, keepdims=True)
         assert np.allclose(rows[active], alpha * weights[active] / lengths, rtol=0, atol=1e-7)
+    elif q == 1:
+        kept = weights != 0
+        assert np.allclose(rows[kept], alpha * np.sign(weights[kept]), rtol=0, atol=1e-7)
     else:
         assert np.allclose(np.linalg.norm(rows[active], 1, axis=1), alpha, rtol=0, atol=1e-7)
         products = (rows[active] * weights[active]).sum(axis=1)
@@ -112,15 +120,26 @@ def test_the_smallest_strength_that_leaves_no_weights_is_the_dual_norm(q):
     assert not huge.coef_.any()
     assert np.allclose(huge.intercept_, [y[tasks == task].mean() for task in "abcd"])
     rows, _ = correlations(huge, inputs, y, tasks)
-    largest = np.linalg.norm(rows, 2 if q == 2 else 1, axis=1).max()
+    largest = np.linalg.norm(rows, {1: np.inf, 2: 2, math.inf: 1}[q], axis=1).max()
     assert not BlockSparseRegression(1.001 * largest, q=q).fit(inputs, y, tasks).coef_.any()
     assert BlockSparseRegression(0.999 * largest, q=q, tol=1e-12).fit(inputs, y, tasks).coef_.any()
 
 
-@pytest.mark.parametrize("q", [1, 3.0, "2", None])
+def test_q_1_is_scikit_learns_lasso_for_each_task():
+    inputs, y, tasks = separate_world()
+    ours = BlockSparseRegression(0.2, q=1, tol=1e-13).fit(inputs, y, tasks)
+    for task, weights, intercept in zip(ours.tasks_, ours.coef_, ours.intercept_, strict=True):
+        theirs = Lasso(0.2, tol=1e-13, max_iter=100_000).fit(
+            inputs[tasks == task], y[tasks == task]
+        )
+        assert np.allclose(weights, theirs.coef_, rtol=0, atol=1e-7)
+        assert np.isclose(intercept, theirs.intercept_, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("q", [0, 3.0, "2", None])
 def test_another_q_is_refused(q):
     model = BlockSparseRegression().set_params(q=q)
-    with pytest.raises(BookError, match=r"must be 2 or math\.inf\. Got"):
+    with pytest.raises(BookError, match=r"must be 1, 2 or math\.inf\. Got"):
         model.fit(*world())
 
 

@@ -20,6 +20,7 @@ from mtlbook.non_neural.trace_norm import TraceNormRegression
 # the dirty model's two strengths.
 ESTIMATORS = [
     BlockSparseRegression(),
+    BlockSparseRegression(q=1),
     BlockSparseRegression(q=math.inf),
     DirtyModel(alpha_block=0.015, alpha_sparse=0.01),
     TraceNormRegression(),
@@ -134,6 +135,27 @@ def test_a_task_with_one_row_and_a_constant_task_are_harmless():
     assert np.allclose(model.predict(inputs[:1], ["wheat"]), 4)
 
 
+@every_estimator
+def test_a_warm_start_ends_where_a_cold_one_does_in_fewer_iterations(estimator):
+    inputs, y, tasks = world()
+    settings = {"tol": 1e-13, "warm_start": True}
+    warm = fresh(estimator).set_params(**settings).fit(inputs, y, tasks)
+    first = warm.coef_
+    warm.fit(inputs, y + 0.001 * inputs[:, 0], tasks)
+    cold = fresh(estimator).set_params(**settings).fit(inputs, y + 0.001 * inputs[:, 0], tasks)
+    assert np.allclose(warm.coef_, cold.coef_, rtol=0, atol=1e-5)
+    assert not np.array_equal(warm.coef_, first)  # the weights of the first fit stay as they were
+    again = warm.fit(inputs, y + 0.001 * inputs[:, 0], tasks)
+    assert again.n_iter_ == 1 < cold.n_iter_
+
+
+def test_a_warm_start_from_weights_of_another_shape_is_a_cold_one():
+    inputs, y, tasks = world()
+    model = BlockSparseRegression(0.1, warm_start=True).fit(inputs[:, :4], y)
+    model.fit(inputs, y, tasks)
+    assert np.array_equal(model.coef_, BlockSparseRegression(0.1).fit(inputs, y, tasks).coef_)
+
+
 def test_too_few_iterations_are_a_warning_that_says_what_to_do():
     inputs, y, tasks = world()
     model = BlockSparseRegression(0.01, max_iter=2)
@@ -190,6 +212,8 @@ def test_a_model_without_tasks_cannot_predict_one():
         ("max_iter", True, r"an int in the range \[1, inf\)"),
         ("tol", -1.0, r"a float in the range \[0\.0, inf\)"),
         ("tol", "small", r"a float in the range \[0\.0, inf\)"),
+        ("warm_start", 2, "an instance of 'bool'"),
+        ("fit_intercept", "yes", "an instance of 'bool'"),
     ],
 )
 def test_a_parameter_out_of_range_is_told_in_scikit_learns_words(name, value, range_):
