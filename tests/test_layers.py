@@ -9,7 +9,7 @@ from tests.project import imported, package_modules
 
 # Lowest first. What stands on one floor may import its neighbours, but not in a circle.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "randomness", "dropout", "files", "devices", "progress"}),
+    frozenset({"errors", "randomness", "columns", "dropout", "files", "devices", "progress"}),
     frozenset({"tasks"}),
     frozenset({"data"}),
     frozenset(

@@ -12,8 +12,8 @@ no penalty. It starts from α_ii = 0.9 and, so that each row sums to 1, (1 − 0
 elsewhere: the paper's (0.9, 0.1) for its two columns.
 
 The paper's α learns 100 times as fast as the rest (`parameter_groups`), because its gradients are
-small, and its columns start from networks that were trained for one task each: load their weights
-into `columns` and `heads` before the training, with `fit(initialise=...)`.
+small, and its columns start from networks that were trained for one task each: `start_from` copies
+such a network into a column before the training, in `fit(initialise=...)`.
 
 **Where it fails.** K columns are K networks in parameters and time: compare with an ensemble of as
 many networks, not with one. At 1,000 times the learning rate the paper's α diverged.
@@ -25,16 +25,15 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
+from mtlbook.columns import Columns
 from mtlbook.errors import BookError
 
 
 class CrossStitch(nn.Module):
     """A column of stages for each task, a cross-stitch unit behind each stage, a head on top.
 
-    All columns compute a stage in one batched program. A stage that keeps buffers of its own, such
-    as running statistics, is computed column by column.
+    All columns compute a stage in one batched program where their layers agree (`Columns`).
 
     Arguments:
         stages: makes the stages of one column, from the input on; called once a column.
@@ -44,7 +43,8 @@ class CrossStitch(nn.Module):
             for one unit a layer.
 
     Attributes:
-        columns: each task's stages.
+        columns: at each depth the stages of all columns, their parameters stacked in the order of
+            the heads.
         mixing: behind each stage its α, `(columns, columns)`, or `(columns, columns, channels)`;
             the first axis is the column that takes, the second the column that gives, both in the
             order of the heads.
@@ -72,12 +72,18 @@ class CrossStitch(nn.Module):
         super().__init__()
         if len(heads) < 2:
             raise BookError("Cross-stitch units join columns: give heads for at least two tasks.")
-        self.columns = nn.ModuleDict({name: nn.Sequential(*stages()) for name in heads})
-        self.heads = nn.ModuleDict(heads)
-        self._depth = _common_depth(list(self.columns.values()))
-        if channels is not None and len(channels) != self._depth:
+        made = [list(stages()) for _ in heads]
+        depth = len(made[0])
+        if not depth or any(len(own) != depth for own in made):
             raise BookError(
-                f"There are {len(channels)} numbers of channels for {self._depth} stages: give one "
+                f"The columns have {[len(own) for own in made]} stages: stages() must make the "
+                "same number, at least one, at each call."
+            )
+        self.columns = nn.ModuleList(Columns(level) for level in zip(*made, strict=True))
+        self.heads = nn.ModuleDict(heads)
+        if channels is not None and len(channels) != depth:
+            raise BookError(
+                f"There are {len(channels)} numbers of channels for {depth} stages: give one "
                 "for each stage."
             )
         number = len(heads)
@@ -85,17 +91,41 @@ class CrossStitch(nn.Module):
         alpha.fill_diagonal_(same)
         self.mixing = nn.ParameterList(
             alpha.clone() if channels is None else alpha.unsqueeze(-1).repeat(1, 1, channels[place])
-            for place in range(self._depth)
+            for place in range(depth)
         )
 
     def forward(self, inputs: Float[Tensor, "examples ..."]) -> Mapping[str, Float[Tensor, "..."]]:
         """Each task's prediction, `(examples, outputs, ...)`."""
-        features = inputs.expand(len(self.columns), *inputs.shape)
-        for place, alpha in enumerate(self.mixing):
-            level = [column.get_submodule(str(place)) for column in self.columns.values()]
-            features = cross_stitch(alpha, _evaluate(level, features))
+        features = inputs.expand(len(self.heads), *inputs.shape)
+        for stage, alpha in zip(self.columns, self.mixing, strict=True):
+            features = cross_stitch(alpha, stage(features))
         of_tasks = zip(self.heads.items(), features, strict=True)
         return {name: head(own) for (name, head), own in of_tasks}
+
+    def column(self, task: str) -> nn.Sequential:
+        """A copy of a task's stages with their present weights, without units: a plain network."""
+        number = self._number(task)
+        levels = (level for level in self.columns if isinstance(level, Columns))
+        return nn.Sequential(*(level.column(number) for level in levels))
+
+    def start_from(self, task: str, stages: Iterable[nn.Module], head: nn.Module) -> None:
+        """Copy the weights of a network that was trained for a task into its column and head.
+
+        Arguments:
+            task: whose column it is.
+            stages: of the trained network, as many as a column has.
+            head: of the trained network.
+        """
+        number = self._number(task)
+        for level, stage in zip(self.columns, stages, strict=True):
+            assert isinstance(level, Columns)
+            level.load(number, stage.state_dict())
+        self.heads[task].load_state_dict(head.state_dict())
+
+    def _number(self, task: str) -> int:
+        if task not in self.heads:
+            raise BookError(f"There is no column for {task!r}: choose among {list(self.heads)}.")
+        return list(self.heads).index(task)
 
 
 def cross_stitch(
@@ -110,12 +140,15 @@ def cross_stitch(
         tensor([11., 20.])
     """
     if alpha.ndim == 2:
-        return torch.einsum("ij,j...->i...", alpha, features)
+        return torch.mm(alpha, features.flatten(1)).view(features.shape)
     if alpha.shape[2] != features.shape[2]:
         raise BookError(
             f"A cross-stitch unit for {alpha.shape[2]} channels stands behind a stage that gives "
             f"{features.shape[2]}: name the stage's own number in channels."
         )
+    if features.ndim == 3:
+        # Channels lie next to each other, where sums are faster than many small matrix products.
+        return (alpha.unsqueeze(2) * features).sum(1)
     return torch.einsum("ijc,jnc...->inc...", alpha, features)
 
 
@@ -141,37 +174,3 @@ def parameter_groups(
         {"params": others, "lr": learning_rate},
         {"params": mixing, "lr": factor * learning_rate},
     ]
-
-
-def _evaluate(
-    level: Sequence[nn.Module], features: Float[Tensor, "columns examples ..."]
-) -> Float[Tensor, "columns examples ..."]:
-    """One stage of all columns: in one batched program, but for stages with buffers of their own.
-
-    Those may change their buffers in place, which a batched program would do to copies.
-    """
-    first = level[0]
-    if any(True for _ in first.buffers()):
-        return torch.stack([stage(own) for stage, own in zip(level, features, strict=True)])
-    of_stages = [dict(stage.named_parameters()) for stage in level]
-    stacked = {name: torch.stack([own[name] for own in of_stages]) for name in of_stages[0]}
-
-    def evaluate(parameters: dict[str, Tensor], own: Tensor) -> Tensor:
-        return functional_call(first, parameters, (own,))
-
-    return vmap(evaluate, randomness="different")(stacked, features)
-
-
-def _common_depth(columns: Sequence[nn.Module]) -> int:
-    """How many stages each column has; an error where the columns are not alike, or not apart."""
-    shapes = [{name: p.shape for name, p in column.named_parameters()} for column in columns]
-    depths = [len(list(column.named_children())) for column in columns]
-    if any(own != shapes[0] for own in shapes) or len(set(depths)) > 1 or not depths[0]:
-        raise BookError(
-            "The columns differ, or have no stage: stages() must make the same layers, at least "
-            "one, at each call."
-        )
-    owned = [id(p) for column in columns for p in column.parameters()]
-    if len(set(owned)) < len(owned):
-        raise BookError("The columns share parameters: stages() must make new layers at each call.")
-    return depths[0]

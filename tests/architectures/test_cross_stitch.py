@@ -8,9 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlbook.architectures.cross_stitch import CrossStitch, cross_stitch, parameter_groups
+from mtlbook.columns import Columns
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.dropout import Dropout
 from mtlbook.errors import BookError
@@ -68,15 +70,20 @@ def randomise_mixing(model: CrossStitch) -> None:
     set_mixing(model, *(random(*shape, purpose=str(n)) for n, shape in enumerate(shapes)))
 
 
+def of_column(model: CrossStitch, number: int, place: int, features: Tensor) -> Tensor:
+    """One stage of one column, with gradients by the model's own parameters."""
+    level = model.columns[place]
+    assert isinstance(level, Columns)
+    own = {n: p[number] for n, p in level.stacked.named_parameters()}
+    return functional_call(level.stacked, own, (features,))
+
+
 def by_loop(model: CrossStitch, x: Tensor) -> dict[str, Tensor]:
     """The same network column by column, channel by channel, with Python's own sums."""
     names = list(model.heads)
     features = [x] * len(names)
     for place, alpha in enumerate(model.mixing):
-        computed = [
-            model.columns[name].get_submodule(str(place))(own)
-            for name, own in zip(names, features, strict=True)
-        ]
+        computed = [of_column(model, number, place, own) for number, own in enumerate(features)]
         features = []
         for i in range(len(names)):
             terms = []
@@ -123,7 +130,7 @@ def test_two_columns_by_hand():
     beta = torch.tensor([[0.3, 0.6], [0.5, 0.2]])
     set_mixing(model, alpha, beta)
     x = inputs(dense)
-    a, b = model.columns["segments"], model.columns["normals"]
+    a, b = model.column("segments"), model.column("normals")
     a1, b1 = a.get_submodule("0")(x), b.get_submodule("0")(x)
     a1, b1 = 0.7 * a1 + 0.4 * b1, -0.2 * a1 + 1.1 * b1
     a2, b2 = a.get_submodule("1")(a1), b.get_submodule("1")(b1)
@@ -161,23 +168,19 @@ def test_with_the_identity_the_columns_are_separate_networks(columns, stages):
     assert all(torch.equal(alpha, torch.eye(columns)) for alpha in model.mixing)
     x = inputs(stages)
     predictions = model(x)
-    for name in NAMES[:columns]:
-        own = [*model.columns[name].parameters(), *model.heads[name].parameters()]
-        separate = model.heads[name](model.columns[name](x))
+    stacked = list(model.columns.parameters())
+    for number, name in enumerate(NAMES[:columns]):
+        column = model.column(name)
+        separate = model.heads[name](column(x))
         torch.testing.assert_close(predictions[name], separate, rtol=1e-13, atol=1e-14)
         loss = predictions[name].square().sum()
-        mine = torch.autograd.grad(loss, own, retain_graph=True)
-        theirs = torch.autograd.grad(separate.square().sum(), own)
+        mine = torch.autograd.grad(loss, stacked, retain_graph=True)
+        theirs = torch.autograd.grad(separate.square().sum(), list(column.parameters()))
         for first, second in zip(mine, theirs, strict=True):
-            torch.testing.assert_close(first, second, rtol=1e-12, atol=1e-13)
-        # Nothing of another task's loss arrives in this column: exactly nothing.
-        others = [predictions[other].square().sum() for other in predictions if other != name]
-        foreign = torch.autograd.grad(
-            torch.stack(others).sum(),
-            list(model.columns[name].parameters()),
-            retain_graph=True,
-        )
-        assert not any(bool(gradient.any()) for gradient in foreign)
+            torch.testing.assert_close(first[number], second, rtol=1e-12, atol=1e-13)
+            # Nothing of this task's loss arrives in another column: exactly nothing.
+            others = torch.cat([first[:number], first[number + 1 :]])
+            assert not bool(others.any())
 
 
 @pytest.mark.parametrize("columns", [2, 3, 4])
@@ -220,9 +223,9 @@ def test_stages_with_buffers_keep_their_own():
     model = CrossStitch(stages, {name: nn.Linear(4, 2) for name in NAMES[:2]}, same=1.0)
     x = inputs(dense)
     model(x)
-    first, second = ({k: v.clone() for k, v in c.named_buffers()} for c in model.columns.values())
+    first, second = (dict(model.column(name).named_buffers()) for name in NAMES[:2])
     assert int(first["0.2.step"]) == int(second["0.2.step"]) == 1
-    mean = model.columns["normals"].get_submodule("0.0")(x).mean(0)
+    mean = model.column("normals").get_submodule("0.0")(x).mean(0)
     torch.testing.assert_close(second["0.1.running_mean"], 0.1 * mean)
     assert not torch.allclose(first["0.1.running_mean"], second["0.1.running_mean"])
 
@@ -234,6 +237,41 @@ def test_pytorchs_own_dropout_works_in_a_plain_loop():
     first, second = model(torch.ones(100, 3)).values()
     assert set(first.flatten().tolist()) == {0.0, 2.0}
     assert not torch.equal(first, second)
+
+
+def test_columns_of_different_layers_are_computed_one_by_one():
+    """Here convolutions of two sizes, whose outputs agree."""
+    sizes = iter([3, 5])
+
+    def stages() -> list[nn.Module]:
+        size = next(sizes)
+        return [nn.Conv2d(2, 4, size, padding=size // 2)]
+
+    heads = {name: nn.Conv2d(4, 2, 1) for name in NAMES[:2]}
+    model = CrossStitch(stages, heads)
+    x = inputs(convolutional)
+    first, second = (model.column(name)(x) for name in NAMES[:2])
+    mixed = model.heads["segments"](0.9 * first + 0.1 * second)
+    torch.testing.assert_close(model(x)["segments"], mixed)
+
+
+def test_a_column_starts_from_a_trained_network():
+    model, trained = network(2, same=1.0), nn.Sequential(*dense())
+    head, x = nn.Linear(4, 2), inputs(dense)
+    before = model(x)["segments"]
+    model.start_from("normals", trained, head)
+    after = model(x)
+    torch.testing.assert_close(after["normals"], head(trained(x)))
+    assert torch.equal(after["segments"], before)
+
+
+def test_a_column_that_is_taken_out_is_a_copy():
+    model = network(2)
+    taken = model.column("normals")
+    with torch.no_grad():
+        for values in taken.parameters():
+            values.zero_()
+    assert all(bool(values.any()) for values in model.columns.parameters())
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -289,17 +327,22 @@ def test_a_single_column_is_refused():
 
 def test_columns_that_are_one_are_refused():
     layers = dense()
-    with pytest.raises(BookError, match="must make new layers at each call"):
+    with pytest.raises(BookError, match="make new layers for each column"):
         network(stages=lambda: layers)
 
 
-def test_columns_of_different_shapes_are_refused():
-    widths = iter([4, 3])
+def test_columns_of_different_depths_are_refused():
+    depths = iter([1, 2])
     heads = {name: nn.Identity() for name in NAMES[:2]}
-    with pytest.raises(BookError, match="must make the same layers"):
-        CrossStitch(lambda: [nn.Linear(5, next(widths))], heads)
+    with pytest.raises(BookError, match="the same number"):
+        CrossStitch(lambda: [nn.Linear(5, 5) for _ in range(next(depths))], heads)
     with pytest.raises(BookError, match="at least one"):
         CrossStitch(list, heads)
+
+
+def test_a_column_that_there_is_not_is_refused():
+    with pytest.raises(BookError, match="no column for 'edges'"):
+        network(2).column("edges")
 
 
 def test_a_wrong_number_of_channels_is_refused():

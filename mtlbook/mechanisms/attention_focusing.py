@@ -1,0 +1,363 @@
+r"""Section 4.2, attention focusing: other tasks show which inputs matter, where one cannot tell.
+
+A task with few examples and many inputs can hardly tell the relevant inputs from those that fit it
+by chance. Tasks that use the same inputs, in whatever way, give further evidence of which ones
+matter, and a layer that all share turns to them (Caruana, 1997, section 3, where the mechanism is
+called *attribute selection*; Ruder, 2017, section 4.2). In a linear model this is the selection of
+rows that tasks have in common, the group lasso of section 5.1.
+
+`focused_tasks` is a world in which this mechanism is alone at work, with a dial; `disguised` makes
+such a world of real data. `squared_weights` and `sensitivities` say how much attention a network
+pays to each input, `share` and `precision` how much of it lies on the inputs that matter.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mtlbook.data.constructed import _check_counts, _normal
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.errors import BookError
+from mtlbook.randomness import generator
+from mtlbook.tasks import Task
+
+# Inputs that no learner sees: they give each task's signal its variance of 1.
+_REFERENCE_ROWS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Attended:
+    """Data together with the inputs that matter.
+
+    Attributes:
+        data: what a learner sees.
+        relevant: for each task the inputs that its target depends on.
+    """
+
+    data: MultiTaskData
+    relevant: dict[str, Bool[Tensor, " inputs"]]
+
+    @property
+    def relevant_to_any(self) -> Bool[Tensor, " inputs"]:
+        """The inputs that at least one task's target depends on."""
+        return torch.stack(list(self.relevant.values())).any(0)
+
+
+def focused_tasks(
+    seed: int,
+    *,
+    tasks: int = 6,
+    rows: int,
+    relevant: int = 4,
+    inputs: int = 40,
+    overlap: float = 1.0,
+    features: int = 3,
+    noise: float = 0.5,
+) -> Attended:
+    r"""Regressions on few of many inputs, of which a share κ is the same for all tasks.
+
+    With $x \sim N(0, I)$ and $R_t$ the relevant inputs of task $t = 0, 1, \dots$
+
+    $$y_t = \frac{1}{s_t} \tanh(x_{R_t} B_t)\, a_t + \sigma \varepsilon_t, \qquad
+      R_t = \{\pi(k) : k < m\} \cup \{\pi(m + t(s - m) + k) : k < s - m\},$$
+
+    where $\pi$ is a random order of the inputs and $s$ the number that a task uses, $m = \kappa s$
+    of which are those that all tasks use. The entries of $B_t$ and $a_t$ are $N(0, 1)$, each task's
+    own, and $s_t$ gives the signal a variance of 1, so that $\sigma^2$ is the least possible error.
+    The tasks' features, heads and noise have nothing in common: with κ = 1 what the tasks share is
+    which inputs they use, and nothing else; with κ = 0 no two tasks use the same input: that is the
+    negative control. The difficulty of a task alone is the same for every κ.
+
+    Every row has the labels of all tasks. Everything is drawn per `(seed, purpose)`: a further task
+    leaves the earlier ones as they were, and fewer rows are the first rows of more.
+
+    Arguments:
+        seed: of everything drawn.
+        tasks: how many, T.
+        rows: examples.
+        relevant: s, how many inputs each task uses.
+        inputs: width of $x$; with it grows the number of irrelevant inputs.
+        overlap: the dial κ, between 0 and 1, at a multiple of 1 / s.
+        features: columns of $B_t$.
+        noise: σ.
+
+    Example:
+        >>> world = focused_tasks(0, tasks=3, rows=5, relevant=4, inputs=20, overlap=0.5)
+        >>> tuple(world.data.inputs.shape), int(world.relevant_to_any.sum())
+        ((5, 20), 8)
+    """
+    _check_counts(tasks=tasks, rows=rows, relevant=relevant, inputs=inputs, features=features)
+    shared = round(overlap * relevant)
+    if not (0 <= overlap <= 1 and abs(shared - overlap * relevant) < 1e-6):
+        raise BookError(
+            f"overlap is the share of a task's {relevant} relevant inputs that all tasks use: it "
+            f"must be a multiple of 1/{relevant} between 0 and 1, not {overlap}."
+        )
+    used = shared + tasks * (relevant - shared)
+    if used > inputs:
+        raise BookError(
+            f"{tasks} tasks with {relevant} relevant inputs each, {shared} of them in common, use "
+            f"{used} inputs, of which there are {inputs}: lower tasks or relevant, or raise inputs."
+        )
+    if noise < 0:
+        raise BookError(f"noise must not be below 0, as {noise} is.")
+    order = torch.randperm(inputs, generator=generator(seed, "order of inputs"))
+    reference = _normal(_REFERENCE_ROWS, relevant, generator(seed, "reference inputs"))
+    x = _normal(rows, inputs, generator(seed, "inputs"))
+    targets, masks = {}, {}
+    for number in range(tasks):
+        own = torch.arange(relevant)
+        own[shared:] += number * (relevant - shared)
+        turned = _normal(relevant, features, generator(seed, "features", number))
+        head = _normal(features, 1, generator(seed, "head", number))
+        scale = (torch.tanh(reference @ turned) @ head).std()
+        signal = torch.tanh(x[:, order[own]] @ turned) @ head / scale
+        name = f"task_{number + 1}"
+        targets[name] = signal + noise * _normal(rows, 1, generator(seed, "noise", number))
+        masks[name] = _marked(order[own], inputs)
+    every = [Task.regression(name) for name in targets]
+    return Attended(MultiTaskData.multi_label(every, x, targets), masks)
+
+
+def disguised(
+    data: MultiTaskData, seed: int, *, looks_at: Mapping[str, int], blocks: int
+) -> Attended:
+    r"""Real data among permuted copies of its inputs, which are known to be irrelevant.
+
+    Of $n$ rows $x_i$ with $d$ inputs each, the new rows have $B$ blocks of $d$ inputs,
+
+    $$\tilde x_i = \big(x_{\pi_0(i)}, x_{\pi_1(i)}, \dots, x_{\pi_{B-1}(i)}\big), \qquad
+      \tilde y_{t, i} = y_{t, \pi_{b(t)}(i)},$$
+
+    where each $\pi_b$ is a permutation of the rows and $b(t)$ the block that task $t$ looks at. A
+    block is distributed like the real inputs and independent of the others, so that for task $t$
+    all blocks but $b(t)$ are irrelevant. With all tasks at one block they look at the same inputs;
+    with each at a block of its own no two do (the negative control), and a task alone is as
+    difficult as before. Inputs that are irrelevant for certain because they are permuted copies are
+    the *shadow attributes* of Kursa and Rudnicki (2010).
+
+    Arguments:
+        data: every row labelled for every task.
+        seed: of the permutations.
+        looks_at: b, for each task the number of its block.
+        blocks: B.
+
+    Raises:
+        BookError: for rows without the labels of all tasks, inputs that are not flat, or tasks
+            that do not look at one of the blocks.
+
+    Example:
+        >>> tasks = [Task.regression("price"), Task.regression("weight")]
+        >>> targets = {task.name: torch.arange(3.0) for task in tasks}
+        >>> table = MultiTaskData.multi_label(tasks, torch.arange(3.0)[:, None], targets)
+        >>> new = disguised(table, 0, looks_at={"price": 0, "weight": 1}, blocks=2)
+        >>> bool((new.data.inputs[:, 1:] == new.data.targets["weight"]).all())
+        True
+    """
+    if data.inputs.ndim != 2 or not all(marks.all() for marks in data.labelled.values()):
+        raise BookError(
+            "The data needs flat inputs and the labels of all tasks on every row: only then can "
+            "whole rows be permuted."
+        )
+    names = [task.name for task in data.tasks]
+    if sorted(looks_at) != sorted(names) or not all(0 <= b < blocks for b in looks_at.values()):
+        raise BookError(
+            f"looks_at must name for each of the tasks {names} a block from 0 to {blocks - 1}: "
+            f"{dict(looks_at)} does not."
+        )
+    rows, width = data.inputs.shape
+    orders = [
+        torch.randperm(rows, generator=generator(seed, "permuted copy", block))
+        for block in range(blocks)
+    ]
+    targets, masks = {}, {}
+    for name in names:
+        block = looks_at[name]
+        targets[name] = data.targets[name][orders[block]]
+        masks[name] = _marked(torch.arange(block * width, (block + 1) * width), blocks * width)
+    inputs = torch.cat([data.inputs[order] for order in orders], dim=1)
+    return Attended(MultiTaskData.multi_label(data.tasks, inputs, targets), masks)
+
+
+def squared_weights(
+    weight: Float[Tensor, "*networks hidden inputs"],
+) -> Float[Tensor, "*networks inputs"]:
+    r"""The squared length of each input's weights, $\lVert w_j \rVert^2 = \sum_h W_{hj}^2$.
+
+    Example:
+        >>> squared_weights(torch.tensor([[3.0, 0.0], [4.0, 1.0]]))
+        tensor([25.,  1.])
+    """
+    return weight.square().sum(-2)
+
+
+def sensitivities(
+    predict: Callable[[Tensor], Tensor], inputs: Float[Tensor, "examples inputs"]
+) -> Float[Tensor, "outputs inputs"]:
+    r"""How much outputs change with inputs, $\nu_{tj} = E_x (\partial f_t / \partial x_j)^2$.
+
+    The mean over examples of the squared input gradient is the *derivative-based global sensitivity
+    measure* of Sobol' and Kucherenko (2009), who show that for independent normal inputs of
+    variance 1 it is at least the part of $f_t$'s variance that involves $x_j$. Of a linear function
+    it is the squared weight.
+
+    Arguments:
+        predict: maps examples one by one to `(examples, outputs)`.
+        inputs: where the gradients are taken, such as the test inputs.
+
+    Example:
+        >>> sensitivities(lambda x: x[:, :1] * x[:, 1:], torch.tensor([[1.0, 2.0], [3.0, 0.0]]))
+        tensor([[2., 5.]])
+    """
+    places = inputs.detach().clone().requires_grad_()
+    predicted = predict(places)
+    return torch.stack(
+        [
+            torch.autograd.grad(output.sum(), places, retain_graph=True)[0].square().mean(0)
+            for output in predicted.T
+        ]
+    )
+
+
+def share(
+    attention: Float[Tensor, "*outputs inputs"], relevant: Bool[Tensor, "*outputs inputs"]
+) -> Float[Tensor, "*outputs"]:
+    """The share of the attention that lies on the relevant inputs.
+
+    Attention without any preference has the share of the relevant inputs among all; attention to
+    nothing else has 1. No attention at all (all weights are 0) counts as one without preference.
+
+    Example:
+        >>> share(torch.tensor([6.0, 1.0, 1.0]), torch.tensor([True, False, False]))
+        tensor(0.7500)
+    """
+    total = attention.sum(-1)
+    found = (attention * relevant).sum(-1)
+    none = total == 0
+    chance = relevant.to(attention.dtype).mean(-1)
+    return torch.where(none, chance, found / torch.where(none, 1.0, total))
+
+
+def precision(
+    attention: Float[Tensor, "*outputs inputs"], relevant: Bool[Tensor, "*outputs inputs"]
+) -> Float[Tensor, "*outputs"]:
+    """The share of relevant ones among the s inputs with most attention, s the number relevant.
+
+    Inputs with no attention at all are not among them.
+
+    Example:
+        >>> attention = torch.tensor([6.0, 1.0, 5.0, 2.0])
+        >>> precision(attention, torch.tensor([True, True, False, False]))
+        tensor(0.5000)
+    """
+    count = int(relevant.sum(-1).max())
+    if not bool((relevant.sum(-1) == count).all()):
+        raise BookError("Every output needs equally many relevant inputs for their precision.")
+    found = attention.topk(count)
+    marks = relevant.expand_as(attention).gather(-1, found.indices) & (found.values > 0)
+    return marks.to(attention.dtype).mean(-1)
+
+
+class InputLasso:
+    r"""A penalty that switches whole inputs off: the group lasso over the columns of a first layer.
+
+    $$\Omega(W) = \lambda \sum_j \lVert w_j \rVert_2,$$
+
+    with $w_j$ the weights that leave input $j$ (Scardapane, Comminiello, Hussain and Uncini, 2017,
+    section 3; Feng and Simon, 2017). It is the competitor of attention focusing: what a network
+    alone can do to select its inputs. Its proximal map shortens each column by ηλ and sets those
+    that are shorter to 0. It goes into `descent`.
+
+    Arguments:
+        layers: names of first-layer weights, each `(..., hidden, inputs)`, or how they end.
+        strength: λ, not below 0.
+
+    Example:
+        >>> InputLasso(["weight"], 1.0).shrink(torch.tensor([[3.0, 0.3], [4.0, 0.4]]), 2.5)
+        tensor([[1.5000, 0.0000],
+                [2.0000, 0.0000]])
+    """
+
+    def __init__(self, layers: Sequence[str], strength: float) -> None:
+        if not strength >= 0:
+            raise BookError(f"The strength of the lasso must not be below 0, as {strength} is.")
+        self.layers = layers
+        self.strength = strength
+
+    def __call__(self, model: nn.Module) -> Float[Tensor, ""]:
+        """The penalty itself."""
+        named = dict(model.named_parameters())
+        lengths = [named[name].norm(dim=-2).sum() for name in self.layers]
+        return self.strength * torch.stack(lengths).sum()
+
+    @torch.no_grad()
+    def pull(self, named: Iterable[tuple[str, Tensor]], step_size: float) -> None:
+        """The proximal map for a step of that size, in place on the layers among the parameters."""
+        for name, values in named:
+            if name.endswith(tuple(self.layers)):
+                values.copy_(self.shrink(values, step_size * self.strength))
+
+    @staticmethod
+    def shrink(
+        weight: Float[Tensor, "*networks hidden inputs"], amount: float
+    ) -> Float[Tensor, "*networks hidden inputs"]:
+        """Each column shortened by the amount, at least to 0."""
+        length = weight.norm(dim=-2, keepdim=True)
+        kept = (1 - amount / torch.where(length > 0, length, 1.0)).clamp(min=0)
+        return kept * weight
+
+
+def descent(
+    named: Iterable[tuple[str, Tensor]],
+    *,
+    step_size: float,
+    tasks: int,
+    weight_decay: float = 0.0,
+    lasso: InputLasso | None = None,
+) -> torch.optim.Optimizer:
+    r"""Plain gradient descent in which a shared trunk is trained on the *mean* of the losses.
+
+    Each head takes the step η along the gradient of its own $L_t + \frac\mu2 \lVert a_t \rVert^2$,
+    the trunk takes it along that of $\frac1T \sum_t L_t + \frac\mu2 \lVert W \rVert^2$. A trunk of
+    one task and one of many thus take steps of like length, and the same decay, or the same lasso,
+    weighs as much against the data. With the sum of the losses, which `fit` minimises, that is a
+    step of η / T and a decay of T μ for the trunk. Each step ends with the lasso's proximal map.
+
+    Gradient descent in its plain form, since an optimiser that gives each weight a step length of
+    its own (Adam) moves the weights of irrelevant inputs as fast as the others.
+
+    Arguments:
+        named: parameters; those of a shared trunk have `.trunk.` in their names.
+        step_size: η.
+        tasks: T.
+        weight_decay: μ.
+        lasso: of the first layer, or None.
+    """
+    named = list(named)
+    groups = [
+        {
+            "params": [values for name, values in named if ".trunk." not in name],
+            "lr": step_size,
+            "weight_decay": weight_decay,
+        },
+        {
+            "params": [values for name, values in named if ".trunk." in name],
+            "lr": step_size / tasks,
+            "weight_decay": tasks * weight_decay,
+        },
+    ]
+    optimiser = torch.optim.SGD([group for group in groups if group["params"]])
+    if lasso is not None:
+        # Here on the stacked weights of all seeds: `fit(proximal=...)` maps whole models, seed by
+        # seed under vmap, which for networks this small takes a quarter of the training.
+        optimiser.register_step_post_hook(lambda *_: lasso.pull(named, step_size))
+    return optimiser
+
+
+def _marked(members: Tensor, inputs: int) -> Bool[Tensor, " inputs"]:
+    marks = torch.zeros(inputs, dtype=torch.bool)
+    marks[members] = True
+    return marks

@@ -1,0 +1,343 @@
+r"""Section 4.4, representation bias: learning several tasks prefers what serves all of them.
+
+Where several representations suit one task, a network that learns further tasks ends up with one
+that suits these, too (Caruana, 1997, section 3.2). Ruder (2017, section 4.4) adds that such a
+representation should also serve tasks that nobody has seen yet, *as long as they come from the same
+environment*. Environment is a term of Baxter's (*A model of inductive bias learning*, Journal of
+Artificial Intelligence Research 12, 2000): a distribution from which tasks are drawn. There a
+representation is learnt from a sample of tasks, as a hypothesis is from a sample of examples.
+
+`environment` draws tasks from such a distribution, with a dial that leads to another one, and
+`digit_environment` does so on real images; `recovered_subspace` looks into a trained network for
+what the environment's tasks have in common; `tuned_head` learns a new task on a frozen
+representation, and `floor_and_slope` fits Baxter's $a + b / K$ to its errors. `double_well` is the
+idea in one dimension.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import combinations
+from math import sqrt
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.linalg import subspace_angles
+from torch import Tensor
+
+from mtlbook.data import embedded
+from mtlbook.data.constructed import World
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.errors import BookError
+from mtlbook.randomness import generator
+from mtlbook.tasks import Task
+
+# Standard deviation of what enters a feature's tanh, which bends there and is not yet a step.
+GAIN = 2.0
+# The 126 groups of five digits that hold the 0; with the other five each parts the ten in two.
+_GROUPS = [(0, *others) for others in combinations(range(1, 10), 4)]
+
+
+# Caruana's argument in one dimension -----------------------------------------------------------
+
+
+def double_well(theta: Float[Tensor, "*starts"], centre: float) -> Float[Tensor, "*starts"]:
+    r"""A loss with two minima that are equally good, $((\theta - c)^2 - 1)^2$: at $c - 1$, $c + 1$.
+
+    Example:
+        >>> double_well(torch.tensor([-1.0, 0.0, 1.0]), 0.0)
+        tensor([0., 1., 0.])
+    """
+    return ((theta - centre).square() - 1).square()
+
+
+def descend(
+    starts: Float[Tensor, " starts"],
+    centres: Sequence[float],
+    steps: int = 400,
+    step_size: float = 0.01,
+) -> Float[Tensor, " starts"]:
+    r"""Where gradient descent on the sum of the tasks' double wells ends, from each start.
+
+    The wells with centres 0 and 2 have one minimum in common. With $u = \theta - 1$ the derivative
+    of their sum is $8 u (u^2 + 2)$: the other minimum of either task is none of the sum's.
+    """
+    theta = starts.clone()
+    for _ in range(steps):
+        pull = sum(4 * (theta - c) * ((theta - c).square() - 1) for c in centres)
+        theta = theta - step_size * pull
+    return theta
+
+
+# Baxter's environment --------------------------------------------------------------------------
+
+
+def environment(
+    seed: int,
+    *,
+    tasks: Sequence[str],
+    rows: int,
+    inputs: int = 20,
+    features: int = 4,
+    overlap: float = 1.0,
+    noise: float = 0.5,
+    same_inputs: bool = False,
+) -> World:
+    r"""Tasks drawn from one environment: they have a representation in common, and nothing else.
+
+    With $x \sim N(0, I)$ and a matrix $U$ of $k$ orthonormal columns, for a task $t$
+
+    $$\phi(x) = \tanh(\gamma\, x U) / \sqrt v, \qquad
+      y_t = \phi(x)\, a_t + \sigma \varepsilon, \qquad
+      a_t \text{ uniform on the unit sphere}, \quad \varepsilon \sim N(0, 1),$$
+
+    where $\gamma = 2$ and $v$, the variance of $\tanh(\gamma z)$, gives each feature variance 1.
+    The features are independent, so that the signal has variance 1, too, and the least possible
+    mean squared error is $\sigma^2$. The environment is the distribution of $a_t$ given $U$; a task
+    is one draw.
+
+    The dial moves to another environment. With $V$ the home environment's matrix and $V'$ another
+    one orthogonal to it,
+
+    $$U = \rho V + \sqrt{1 - \rho^2}\, V',$$
+
+    so that all principal angles between the two representations are $\arccos \rho$: at
+    $\rho = 1$ the environments are one, at $\rho = 0$ they have no direction in common. Everything
+    else of a task (its inputs, its noise, its $a_t$) stays as it is while the dial moves.
+
+    Arguments:
+        seed: of everything drawn.
+        tasks: their names; what is drawn for a task depends on its name, not on the company.
+        rows: examples of each task.
+        inputs: width of $x$, at least twice the features.
+        features: $k$.
+        overlap: the dial $\rho$, between 0 and 1.
+        noise: $\sigma$.
+        same_inputs: all tasks have the inputs of the first; otherwise each has its own.
+
+    Returns:
+        A world whose `features` hold $U$ for each task and whose `heads` hold $a_t$.
+
+    Example:
+        >>> world = environment(0, tasks=["a", "b"], rows=5)
+        >>> world.data.inputs.shape, tuple(world.features["a"].shape)
+        (torch.Size([10, 20]), (20, 4))
+    """
+    if rows < 1 or features < 1 or inputs < 2 * features or not tasks:
+        raise BookError(
+            "tasks, rows and features must be at least 1, and inputs twice the features, not "
+            f"{len(tasks)}, {rows}, {features} and {inputs}."
+        )
+    if not 0 <= overlap <= 1 or noise < 0:
+        raise BookError(
+            f"overlap must lie between 0 and 1 and noise must not be below 0: {overlap} and "
+            f"{noise} do not."
+        )
+    turned = torch.linalg.qr(_normal(inputs, 2 * features, seed, "representation"))[0]
+    matrix = overlap * turned[:, :features] + sqrt(1 - overlap**2) * turned[:, features:]
+
+    x, noiseless, matrices, heads, targets = {}, {}, {}, {}, {}
+    for name in tasks:
+        x[name] = _normal(rows, inputs, seed, "inputs", tasks[0] if same_inputs else name)
+        head = _normal(features, 1, seed, "head", name)[:, 0]
+        matrices[name], heads[name] = matrix, head / head.norm()
+        noiseless[name] = (true_features(x[name], matrix) @ heads[name])[:, None]
+        targets[name] = noiseless[name] + noise * _normal(rows, 1, seed, "noise", name)
+    regressions = [Task.regression(name) for name in tasks]
+    if same_inputs:
+        data = MultiTaskData.multi_label(regressions, x[tasks[0]], targets)
+    else:
+        data = MultiTaskData.several(
+            {task: (x[task.name], targets[task.name]) for task in regressions}
+        )
+    return World(data, noiseless, matrices, heads)
+
+
+def true_features(
+    x: Float[Tensor, "rows inputs"], matrix: Float[Tensor, "inputs features"]
+) -> Float[Tensor, "rows features"]:
+    r"""What an environment's tasks have in common, $\phi(x) = \tanh(\gamma\, x U) / \sqrt v$."""
+    return torch.tanh(GAIN * x @ matrix) / sqrt(_variance_of_tanh())
+
+
+def _variance_of_tanh() -> float:
+    """The mean of tanh²(γ z) over a standard normal z, to the last digits.
+
+    The trapezoidal rule: its error falls exponentially with the number of points where a function
+    is smooth and vanishes at both ends.
+    """
+    points = np.linspace(-10, 10, 401)
+    density = np.exp(-(points**2) / 2)
+    return float(density @ np.tanh(GAIN * points) ** 2 / density.sum())
+
+
+def digit_environment(
+    seed: int, *, tasks: range, images: range, in_place: float = 1.0
+) -> MultiTaskData:
+    """An environment on real images: is the digit one of these five, or one of the other five.
+
+    There are 126 ways to part the ten digits into two groups of five, and each is a task: +1 for
+    the group with the 0, -1 for the other. What all of them have in common is which digit an image
+    shows. The targets are regressions with mean square 1, so that a mean squared error of 1 is that
+    of knowing nothing.
+
+    The dial leads to an environment whose tasks are the same and whose images look different: some
+    of the 64 pixels change places among each other, in all images alike.
+
+    Arguments:
+        seed: of the order of the tasks, of that of the images, and of the pixels' new places.
+        tasks: which of the tasks in the seed's order, from 0 to 125.
+        images: which of the 1,797 images in the seed's order.
+        in_place: the dial, the share of the pixels that keep their places.
+    """
+    if not (tasks and images and max(tasks) < len(_GROUPS)):
+        raise BookError(
+            f"Ask for at least one image and one task of 0 to {len(_GROUPS) - 1}, not for "
+            f"{images} and {tasks}."
+        )
+    if not 0 <= in_place <= 1:
+        raise BookError(f"in_place is a share: it must lie between 0 and 1, not at {in_place}.")
+    digits = _digits()
+    if max(images) >= len(digits.inputs):
+        raise BookError(f"There are {len(digits.inputs)} images: ask for fewer than {images}.")
+    order = torch.randperm(len(digits.inputs), generator=generator(seed, "images"))
+    chosen = order[images.start : images.stop : images.step]
+    groups = torch.randperm(len(_GROUPS), generator=generator(seed, "groups"))
+    pixels = digits.inputs.shape[1]
+    moving = torch.randperm(pixels, generator=generator(seed, "pixels"))
+    moving = moving[round(in_place * pixels) :]
+    place = torch.arange(pixels)
+    # The next one's place: no pixel that is to move stays where it was.
+    place[moving] = moving.roll(1)
+    label = digits.targets["digit"][chosen]
+    targets = {
+        f"groups_{task}": 2.0 * torch.isin(label, torch.tensor(_GROUPS[int(groups[task])])) - 1
+        for task in tasks
+    }
+    return MultiTaskData.multi_label(
+        [Task.regression(name) for name in targets],
+        digits.inputs[chosen][:, place],
+        {name: target.double() for name, target in targets.items()},
+    )
+
+
+@cache
+def _digits() -> MultiTaskData:
+    """Read once: an experiment asks for the images of many seeds."""
+    return embedded.digits("digit")
+
+
+# What the network has learnt, and what a new task makes of it ----------------------------------
+
+
+def recovered_subspace(
+    weights: Float[Tensor, "hidden inputs"], matrix: Float[Tensor, "inputs features"]
+) -> float:
+    r"""How much of an environment's representation the leading directions of a layer span.
+
+    The mean of $\cos^2$ over the principal angles between the span of $U$ and that of the $k$
+    leading right singular vectors of the layer's weights: 1 if they are the same, 0 if they are
+    orthogonal, and $k / d$ on average for directions at random in $d$ dimensions.
+
+    Example:
+        >>> weights = torch.diag(torch.tensor([3.0, 2.0, 0.1]))
+        >>> round(recovered_subspace(weights, torch.eye(3)[:, 1:]), 6)
+        0.5
+    """
+    _, _, right = torch.linalg.svd(weights.detach().double().cpu(), full_matrices=False)
+    leading = right[: matrix.shape[1]].T
+    angles = subspace_angles(leading.numpy(), matrix.double().cpu().numpy())
+    return float((np.cos(angles) ** 2).mean())
+
+
+def ridge_path(
+    hidden: Float[Tensor, "examples width"],
+    targets: Float[Tensor, "examples tasks"],
+    penalties: Sequence[float],
+) -> tuple[Float[Tensor, "penalties width tasks"], Float[Tensor, "penalties 1 tasks"]]:
+    r"""Linear heads on a frozen representation, for each penalty its weights and intercepts.
+
+    $$\min_{a, c}\; \frac1n \lVert y - c - H a \rVert^2 + \lambda \lVert a \rVert^2$$
+
+    in closed form: what training a new head on a frozen trunk with weight decay converges to. With
+    the singular value decomposition $H - \bar H = P\, \mathrm{diag}(s)\, Q^\top$ it is
+    $a = Q\, \mathrm{diag}(s / (s^2 + n \lambda))\, P^\top (y - \bar y)$.
+
+    Example:
+        >>> x = torch.tensor([[-1.0], [1.0]])
+        >>> ridge_path(x, 2 * x + 3, penalties=[0.0, 1.0])[0].flatten()
+        tensor([2., 1.])
+    """
+    mean, level = hidden.mean(0, keepdim=True), targets.mean(0, keepdim=True)
+    left, spread, right = torch.linalg.svd(hidden - mean, full_matrices=False)
+    projected = left.T @ (targets - level)  # (ranks, tasks)
+    # Without a penalty, directions that the examples do not span must not be blown up.
+    known = spread > 1e-10 * spread.max().clamp(min=1e-300)
+    shrunk = [
+        torch.where(known, spread / (spread.square() + len(hidden) * penalty), 0.0)
+        for penalty in penalties
+    ]
+    weights = torch.stack([right.T @ (factor[:, None] * projected) for factor in shrunk])
+    return weights, level - mean @ weights
+
+
+def tuned_head(
+    hidden: Float[Tensor, "rows width"],
+    targets: Float[Tensor, "rows tasks"],
+    train: int,
+    validation: int,
+    penalties: Sequence[float],
+) -> Float[Tensor, "test tasks"]:
+    """What heads of new tasks on a frozen representation predict, each task's penalty tuned.
+
+    Arguments:
+        hidden: what the frozen trunk says about the new tasks' examples.
+        targets: a column for each new task; each is learnt for itself.
+        train: the first rows, on which the heads are fitted.
+        validation: the rows behind them, on which each task chooses among the penalties.
+        penalties: one trial each.
+
+    Returns:
+        The predictions for all further rows, which are the test.
+    """
+    tested = train + validation
+    if min(train, validation) < 1 or tested >= len(hidden):
+        raise BookError(
+            f"{train} rows to fit and {validation} to choose a penalty leave no test row of "
+            f"{len(hidden)}, or are no rows: ask for other counts."
+        )
+    weights, intercepts = ridge_path(hidden[:train], targets[:train], penalties)
+    predicted = hidden @ weights + intercepts  # (penalties, rows, tasks)
+    chosen = (predicted - targets)[:, train:tested].square().mean(1).argmin(0)
+    # Each task's column under its own penalty: (tasks, test) turned round.
+    return predicted[chosen, tested:, torch.arange(len(chosen))].T
+
+
+def floor_and_slope(
+    tasks: Sequence[int], errors: Float[np.ndarray, "counts seeds"]
+) -> tuple[Float[np.ndarray, " seeds"], Float[np.ndarray, " seeds"]]:
+    r"""The $a$ and $b$ of $a + b / K$ by least squares, for each seed its own.
+
+    Least squares is linear in the errors: the mean of the seeds' constants are the constants of the
+    seeds' mean curve, and resampling seeds (`mtlbook.statistics.interval`) resamples whole curves.
+
+    Arguments:
+        tasks: the numbers $K$ of tasks, at least two different ones.
+        errors: a row for each $K$.
+
+    Example:
+        >>> a, b = floor_and_slope([1, 2, 4], np.array([[5.0], [3.0], [2.0]]))
+        >>> a.round(6), b.round(6)
+        (array([1.]), array([4.]))
+    """
+    if len(set(tasks)) < 2 or min(tasks) < 1:
+        raise BookError(f"A line in 1/K needs two different K of at least 1, not {list(tasks)}.")
+    design = np.stack([np.ones(len(tasks)), 1 / np.asarray(tasks, dtype=np.float64)], axis=1)
+    floor, slope = np.linalg.lstsq(design, errors, rcond=None)[0]
+    return floor, slope
+
+
+def _normal(
+    rows: int, columns: int, seed: int, *purpose: str | int
+) -> Float[Tensor, "rows columns"]:
+    return torch.randn(rows, columns, generator=generator(seed, *purpose), dtype=torch.float64)
