@@ -39,7 +39,8 @@ def normal(*shape, seed=0):
     ("overlap", "common", "of_any"), [(1.0, 4, 4), (0.75, 3, 6), (0.5, 2, 8), (0.0, 0, 12)]
 )
 def test_the_dial_is_the_number_of_inputs_that_all_tasks_use(overlap, common, of_any):
-    world = focused_tasks(3, tasks=3, rows=2, inputs=20, overlap=overlap)
+    # No input more than the tasks need.
+    world = focused_tasks(3, tasks=3, rows=2, inputs=of_any, overlap=overlap)
     masks = torch.stack(list(world.relevant.values()))
     assert masks.sum(1).tolist() == [4, 4, 4]
     assert int(masks.all(0).sum()) == common
