@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import mannwhitneyu, norm
+from scipy.stats import mannwhitneyu, norm, permutation_test
 
 from mtlbook.errors import BookError
 from mtlbook.statistics import (
@@ -307,3 +307,11 @@ def test_a_baseline_that_is_0_for_most_seeds_is_refused_and_gives_no_nan():
     baseline = np.array([0.0] * 7 + [0.2])
     with pytest.raises(BookError, match=r"mean is not 0, in the resamples"):
         paired_effect(baseline / 2, baseline, higher_is_better=False, relative=True)
+
+
+@given(arrays(np.float64, st.integers(2, 12), elements=st.floats(-10, 10, width=16)))
+def test_all_sign_patterns_give_the_p_value_of_a_library(differences):
+    library = permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=2**16, vectorized=True
+    )
+    assert effect(differences).p == pytest.approx(library.pvalue, abs=1e-12)
