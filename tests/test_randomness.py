@@ -2,7 +2,7 @@
 
 import torch
 
-from mtlbook.randomness import generator
+from mtlbook.randomness import generator, standard_normal
 
 
 def test_the_numbers_are_the_same_on_every_machine():
@@ -22,3 +22,11 @@ def test_draws_do_not_depend_on_other_generators():
     torch.rand(100, generator=other)
     torch.manual_seed(1)
     assert torch.equal(torch.rand(3, generator=generator(5, "a")), expected)
+
+
+def test_normal_numbers_have_mean_0_and_variance_1_and_begin_alike_for_any_number_of_rows():
+    few, many = (standard_normal(generator(3, "rows"), rows, 2, 5) for rows in (11, 4000))
+    assert few.dtype == torch.float64
+    assert torch.equal(few, many[:11])
+    assert abs(float(many.mean())) < 0.02
+    assert abs(float(many.std()) - 1) < 0.02

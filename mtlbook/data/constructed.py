@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.errors import BookError
-from mtlbook.randomness import generator
+from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
 
 # Pre-activations have this standard deviation on average: tanh bends and is not yet a step.
@@ -88,7 +88,7 @@ def related_tasks(
     clusters = (tasks,) if isinstance(tasks, int) else tuple(tasks)
     if not clusters or min(clusters) < 1:
         raise BookError(f"tasks must be at least 1 in each cluster, not {tasks}.")
-    _check_counts(rows=rows, inputs=inputs, features=features)
+    check_counts(rows=rows, inputs=inputs, features=features)
     for dial, value in {"shared_features": shared_features, "shared_heads": shared_heads}.items():
         if not 0 <= value <= 1:
             raise BookError(f"{dial} is a share: it must lie between 0 and 1, not at {value}.")
@@ -101,21 +101,23 @@ def related_tasks(
         name = f"task_{number}"
         matrix = (_GAIN / sqrt(inputs)) * _mixed(
             shared_features,
-            _normal(inputs, features, generator(seed, "features", "cluster", cluster)),
-            _normal(inputs, features, generator(seed, "features", "task", number)),
+            standard_normal(generator(seed, "features", "cluster", cluster), inputs, features),
+            standard_normal(generator(seed, "features", "task", number), inputs, features),
         )
         head = _mixed(
             shared_heads,
-            _normal(features, 1, generator(seed, "head", "cluster", cluster))[:, 0],
-            _normal(features, 1, generator(seed, "head", "task", number))[:, 0],
+            standard_normal(generator(seed, "head", "cluster", cluster), features, 1)[:, 0],
+            standard_normal(generator(seed, "head", "task", number), features, 1)[:, 0],
         )
         if reference is None:
             spread = (matrix @ head).norm()
         else:
             spread = (_hidden(reference, matrix) @ head).std()
-        x[name] = _normal(rows, inputs, generator(seed, "inputs", 0 if same_inputs else number))
+        x[name] = standard_normal(
+            generator(seed, "inputs", 0 if same_inputs else number), rows, inputs
+        )
         noiseless[name] = (represent(x[name], matrix) @ head / spread)[:, None]
-        error = _normal(rows, 1, generator(seed, "noise", number))
+        error = standard_normal(generator(seed, "noise", number), rows, 1)
         targets[name] = noiseless[name] + noise * error
         matrices[name], heads[name] = matrix, head
     regressions = [Task.regression(name) for name in targets]
@@ -163,24 +165,28 @@ def layered_tasks(
     Returns:
         A world whose `features` are the matrices $C_t$, from the lower features to the upper ones.
     """
-    _check_counts(tasks=tasks, rows=rows, inputs=inputs, features=features)
+    check_counts(tasks=tasks, rows=rows, inputs=inputs, features=features)
     if not 0 <= shared_upper <= 1:
         raise BookError(
             f"shared_upper is a share: it must lie between 0 and 1, not at {shared_upper}."
         )
-    lower = _GAIN / sqrt(inputs) * _normal(inputs, features, generator(seed, "lower features"))
-    x = _normal(rows, inputs, generator(seed, "inputs"))
+    lower = (
+        _GAIN / sqrt(inputs) * standard_normal(generator(seed, "lower features"), inputs, features)
+    )
+    x = standard_normal(generator(seed, "inputs"), rows, inputs)
     z, reference = _hidden(x, lower), _hidden(_reference_inputs(seed, inputs), lower)
-    common = _normal(features, features, generator(seed, "upper features"))
+    common = standard_normal(generator(seed, "upper features"), features, features)
     noiseless, matrices, heads, targets = {}, {}, {}, {}
     for number in range(1, tasks + 1):
         name = f"task_{number}"
-        own = _normal(features, features, generator(seed, "upper features", "task", number))
+        own = standard_normal(generator(seed, "upper features", "task", number), features, features)
         matrix = _GAIN / sqrt(features) * _mixed(shared_upper, common, own)
-        head = _normal(features, 1, generator(seed, "head", "task", number))[:, 0]
+        head = standard_normal(generator(seed, "head", "task", number), features, 1)[:, 0]
         spread = (_hidden(reference, matrix) @ head).std()
         noiseless[name] = (_hidden(z, matrix) @ head / spread)[:, None]
-        targets[name] = noiseless[name] + noise * _normal(rows, 1, generator(seed, "noise", number))
+        targets[name] = noiseless[name] + noise * standard_normal(
+            generator(seed, "noise", number), rows, 1
+        )
         matrices[name], heads[name] = matrix, head
     data = MultiTaskData.multi_label([Task.regression(name) for name in targets], x, targets)
     return World(data, noiseless, matrices, heads)
@@ -224,30 +230,32 @@ def two_scales(
     Returns:
         A world with the tasks `label` and `value`.
     """
-    _check_counts(rows=rows, inputs=inputs, features=features, classes=classes)
+    check_counts(rows=rows, inputs=inputs, features=features, classes=classes)
     if not scale > 0:
         raise BookError(f"scale must be above 0, not {scale}.")
     if not 0 <= shared_features <= 1:
         raise BookError(f"shared_features must lie between 0 and 1, not at {shared_features}.")
     common, own = (
-        _GAIN / sqrt(inputs) * _normal(inputs, features, generator(seed, "features", *purpose))
+        _GAIN
+        / sqrt(inputs)
+        * standard_normal(generator(seed, "features", *purpose), inputs, features)
         for purpose in ((), ("label",))
     )
     # Weights whose squares add up to 1 keep the entries' variance.
     matrices = {"label": _mixed(shared_features**2, common, own), "value": common}
     heads = {
-        "label": _normal(features, classes, generator(seed, "head", "label")),
-        "value": _normal(features, 1, generator(seed, "head", "value")),
+        "label": standard_normal(generator(seed, "head", "label"), features, classes),
+        "value": standard_normal(generator(seed, "head", "value"), features, 1),
     }
     reference = _reference_inputs(seed, inputs)
-    x = _normal(rows, inputs, generator(seed, "inputs"))
+    x = standard_normal(generator(seed, "inputs"), rows, inputs)
     # (rows, features) x (features, outputs) -> (rows, outputs)
     signal = {
         name: _hidden(x, matrices[name]) @ head / (_hidden(reference, matrices[name]) @ head).std(0)
         for name, head in heads.items()
     }
     noisy = {
-        name: clean + noise * _normal(rows, clean.shape[1], generator(seed, "noise", name))
+        name: clean + noise * standard_normal(generator(seed, "noise", name), rows, clean.shape[1])
         for name, clean in signal.items()
     }
     data = MultiTaskData.multi_label(
@@ -264,7 +272,7 @@ def _hidden(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _reference_inputs(seed: int, inputs: int) -> Float[Tensor, "rows inputs"]:
-    return _normal(_REFERENCE_ROWS, inputs, generator(seed, "reference inputs"))
+    return standard_normal(generator(seed, "reference inputs"), _REFERENCE_ROWS, inputs)
 
 
 def _mixed(share: float, common: Tensor, own: Tensor) -> Tensor:
@@ -272,18 +280,8 @@ def _mixed(share: float, common: Tensor, own: Tensor) -> Tensor:
     return sqrt(share) * common + sqrt(1 - share) * own
 
 
-def _normal(rows: int, columns: int, source: torch.Generator) -> Float[Tensor, "rows columns"]:
-    """Standard normal numbers of which fewer rows are the first rows of more.
-
-    `torch.randn` fills whole blocks and draws the last one anew, so that a shorter draw is not
-    the beginning of a longer one; uniform numbers come one after another.
-    """
-    uniform = torch.rand(rows, columns, generator=source, dtype=torch.float64)
-    # 0 is possible and would become minus infinity.
-    return torch.special.ndtri(uniform.clamp(min=2.0**-54))
-
-
-def _check_counts(**counts: int) -> None:
+def check_counts(**counts: int) -> None:
+    """Refuse a count below 1, by its name."""
     for name, count in counts.items():
         if count < 1:
             raise BookError(f"{name} must be at least 1, not {count}.")

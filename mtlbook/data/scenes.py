@@ -37,7 +37,7 @@ from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.errors import BookError
-from mtlbook.randomness import generator
+from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
 
 CLASSES = ("ground", "wall", "sphere", "box")
@@ -194,12 +194,8 @@ def scene_tasks(
         `depth` and `normals` as in `Views`.
     """
     views = render(draw(seed, scenes=rows, objects=objects).to(device), size=size, light=light)
-    uniform = torch.rand(
-        rows, 3, size, size, generator=generator(seed, "scenes", "noise"), dtype=torch.float64
-    )
-    # Uniform numbers come one after another, so that fewer rows are the first rows of more; 0
-    # would become minus infinity.
-    image = views.image.cpu() + noise * torch.special.ndtri(uniform.clamp(min=2.0**-54))
+    error = standard_normal(generator(seed, "scenes", "noise"), rows, 3, size, size)
+    image = views.image.cpu() + noise * error
     return MultiTaskData.multi_label(
         [
             Task.dense_classification("segmentation", classes=len(CLASSES)),

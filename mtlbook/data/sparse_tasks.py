@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.data.constructed import _check_counts, _normal
+from mtlbook.data.constructed import check_counts
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.errors import BookError
-from mtlbook.randomness import generator
+from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
 
 
@@ -85,7 +85,7 @@ def sparse_tasks(
         values: "equal" magnitudes, or "gaussian".
         noise: σ.
     """
-    _check_counts(tasks=tasks, rows=rows, features=features, support=support)
+    check_counts(tasks=tasks, rows=rows, features=features, support=support)
     if tasks * support > features:
         raise BookError(
             f"{tasks} tasks that share nothing use {tasks} · {support} features, of which there "
@@ -138,7 +138,7 @@ def low_rank_tasks(
         rank: the dial k, at most T and p.
         noise: σ.
     """
-    _check_counts(tasks=tasks, rows=rows, features=features, rank=rank)
+    check_counts(tasks=tasks, rows=rows, features=features, rank=rank)
     if rank > min(tasks, features):
         raise BookError(
             f"rank can be at most the number of tasks, {tasks}, and of features, {features}, "
@@ -173,7 +173,7 @@ def _observed(
 ) -> LinearWorld:
     sets = {}
     for number, own in enumerate(coefficients.T, start=1):
-        inputs = _normal(rows, len(own), generator(seed, "inputs", number))
-        error = _normal(rows, 1, generator(seed, "noise", number))
+        inputs = standard_normal(generator(seed, "inputs", number), rows, len(own))
+        error = standard_normal(generator(seed, "noise", number), rows, 1)
         sets[Task.regression(f"task_{number}")] = inputs, (inputs @ own)[:, None] + noise * error
     return LinearWorld(MultiTaskData.several(sets), coefficients)

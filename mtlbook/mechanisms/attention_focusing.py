@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mtlbook.data.constructed import _check_counts, _normal
+from mtlbook.data.constructed import check_counts
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.errors import BookError
-from mtlbook.randomness import generator
+from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
 
 # Inputs that no learner sees: they give each task's signal its variance of 1.
@@ -89,7 +89,7 @@ def focused_tasks(
         >>> tuple(world.data.inputs.shape), int(world.relevant_to_any.sum())
         ((5, 20), 8)
     """
-    _check_counts(tasks=tasks, rows=rows, relevant=relevant, inputs=inputs, features=features)
+    check_counts(tasks=tasks, rows=rows, relevant=relevant, inputs=inputs, features=features)
     shared = round(overlap * relevant)
     if not (0 <= overlap <= 1 and abs(shared - overlap * relevant) < 1e-6):
         raise BookError(
@@ -105,18 +105,18 @@ def focused_tasks(
     if noise < 0:
         raise BookError(f"noise must not be below 0, as {noise} is.")
     order = torch.randperm(inputs, generator=generator(seed, "order of inputs"))
-    reference = _normal(_REFERENCE_ROWS, relevant, generator(seed, "reference inputs"))
-    x = _normal(rows, inputs, generator(seed, "inputs"))
+    reference = standard_normal(generator(seed, "reference inputs"), _REFERENCE_ROWS, relevant)
+    x = standard_normal(generator(seed, "inputs"), rows, inputs)
     targets, masks = {}, {}
     for number in range(tasks):
         own = torch.arange(relevant)
         own[shared:] += number * (relevant - shared)
-        turned = _normal(relevant, features, generator(seed, "features", number))
-        head = _normal(features, 1, generator(seed, "head", number))
+        turned = standard_normal(generator(seed, "features", number), relevant, features)
+        head = standard_normal(generator(seed, "head", number), features, 1)
         scale = (torch.tanh(reference @ turned) @ head).std()
         signal = torch.tanh(x[:, order[own]] @ turned) @ head / scale
         name = f"task_{number + 1}"
-        targets[name] = signal + noise * _normal(rows, 1, generator(seed, "noise", number))
+        targets[name] = signal + noise * standard_normal(generator(seed, "noise", number), rows, 1)
         masks[name] = _marked(order[own], inputs)
     every = [Task.regression(name) for name in targets]
     return Attended(MultiTaskData.multi_label(every, x, targets), masks)

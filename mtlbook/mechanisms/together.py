@@ -19,7 +19,7 @@ from torch import Tensor
 from mtlbook.data.constructed import World
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.errors import BookError
-from mtlbook.randomness import generator
+from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
 
 # Pre-activations have this standard deviation: tanh bends and is not yet a step.
@@ -95,26 +95,28 @@ def world(
     if others < 0 or irrelevant < 0:
         raise BookError(f"others and irrelevant must not be below 0: {others}, {irrelevant}.")
 
-    draw = _Draws(seed)
-    x = draw.normal(rows, relevant, "inputs")
-    reference = draw.normal(_REFERENCE_ROWS, relevant, "reference inputs")
+    def draw(rows: int, columns: int, *purpose: str) -> Float[Tensor, "rows columns"]:
+        return standard_normal(generator(seed, "mechanisms together", *purpose), rows, columns)
+
+    x = draw(rows, relevant, "inputs")
+    reference = draw(_REFERENCE_ROWS, relevant, "reference inputs")
     noiseless, matrices, heads, targets = {}, {}, {}, {}
     names = [f"main_{n}" for n in range(1, main + 1)] + [f"other_{n}" for n in range(1, others + 1)]
     for name in names:
         owner = "all" if switches.same_features else name
-        matrix = _GAIN / sqrt(relevant) * draw.normal(relevant, features, "features", owner)
+        matrix = _GAIN / sqrt(relevant) * draw(relevant, features, "features", owner)
         plain = switches.plain_tasks and name.startswith("other")
         terms = _plain if plain else _products
         width = terms(reference[:1], matrix).shape[1]
-        head = draw.normal(1, width, "head", name, "plain" if plain else "difficult")[0]
+        head = draw(1, width, "head", name, "plain" if plain else "difficult")[0]
         spread = (terms(reference, matrix) @ head).std()
         noiseless[name] = (terms(x, matrix) @ head / spread)[:, None]
         source = name if switches.independent_noise else "all"
-        targets[name] = noiseless[name] + noise * draw.normal(rows, 1, "noise", source)
+        targets[name] = noiseless[name] + noise * draw(rows, 1, "noise", source)
         matrices[name], heads[name] = matrix, head
     inputs = [x]
     if switches.irrelevant_inputs:
-        inputs.append(draw.normal(rows, irrelevant, "irrelevant inputs"))
+        inputs.append(draw(rows, irrelevant, "irrelevant inputs"))
     data = MultiTaskData.multi_label(
         [Task.regression(name) for name in names], torch.cat(inputs, dim=1), targets
     )
@@ -133,18 +135,6 @@ def _products(
     h = torch.tanh(x @ matrix)
     first, second = zip(*combinations(range(h.shape[1]), 2), strict=True)
     return h[:, first] * h[:, second]
-
-
-class _Draws:
-    """Standard normal numbers by purpose, of which fewer rows are the first rows of more."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def normal(self, rows: int, columns: int, *purpose: str) -> Float[Tensor, "rows columns"]:
-        source = generator(self.seed, "mechanisms together", *purpose)
-        uniform = torch.rand(rows, columns, generator=source, dtype=torch.float64)
-        return torch.special.ndtri(uniform.clamp(min=2.0**-54))
 
 
 def half_fraction(factors: Sequence[str]) -> list[dict[str, bool]]:

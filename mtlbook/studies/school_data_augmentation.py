@@ -25,7 +25,7 @@ is most of what a pooled model knows. As a tie to the literature the study also 
 squares on random 75 % of all students: about 34 % total, and 22 % within schools.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -43,7 +43,7 @@ from mtlbook.data.school import read_schools
 from mtlbook.randomness import generator
 from mtlbook.selection import select
 from mtlbook.tasks import Task
-from mtlbook.training import fit
+from mtlbook.training import Fit, fit
 
 SECTION = "4.1"
 DATA = ("school",)
@@ -206,26 +206,41 @@ def networks(
         return chosen[seed].group(range(group * together, (group + 1) * together))
 
     inputs = next(iter(chosen.values())).inputs["test"].shape[2]
-    trials = {
+    build = partial(SharedLayer, inputs, schools=together)
+    label = f"{together} schools, {m} students"
+    trials = train_trials(build, data, replicas, split, steps, device, label)
+    winners = select(trials).choices["score"]
+    predicted = np.stack(
+        [trials[name].predictions["score"][row, :, 0] for row, name in enumerate(winners)]
+    )
+    return dict(zip(chosen, predicted.reshape(len(chosen), schools, TEST), strict=True))
+
+
+def train_trials(
+    build: Callable[..., SharedLayer],
+    data: Callable[[int], MultiTaskData],
+    seeds: Iterable[int],
+    split: Consecutive,
+    steps: int,
+    device: str,
+    label: str,
+) -> dict[str, Fit]:
+    """A training for each of the `TRIALS`; `build` makes a network of a given `width`."""
+    return {
         f"width {width}, rate {rate}, decay {decay}": fit(
-            partial(SharedLayer, inputs, width, together),
+            partial(build, width=width),
             data,
-            seeds=replicas,
+            seeds=seeds,
             split=split,
             steps=steps,
             batch_size=None,
             optimiser=partial(torch.optim.AdamW, lr=rate, weight_decay=decay),
             every=5,
             device=device,
-            label=f"{together} schools, {m} students",
+            label=label,
         )
         for width, rate, decay in TRIALS
     }
-    winners = select(trials).choices["score"]
-    predicted = np.stack(
-        [trials[name].predictions["score"][row, :, 0] for row, name in enumerate(winners)]
-    )
-    return dict(zip(chosen, predicted.reshape(len(chosen), schools, TEST), strict=True))
 
 
 def alone(students: Students) -> Float[np.ndarray, "schools test"]:

@@ -42,15 +42,14 @@ from mtlbook.selection import select
 from mtlbook.studies.school_data_augmentation import (
     STEPS,
     TEST,
-    TRIALS,
     SharedLayer,
     Students,
     alone,
     draw,
     networks,
     scores,
+    train_trials,
 )
-from mtlbook.training import fit
 
 SECTION = "4.4"
 DATA = ("school",)
@@ -130,21 +129,16 @@ def representations(
     validation = LEARNT_FROM // 2
     split = Consecutive(train=count * LEARNT_FROM, validation=count * validation, test=count * TEST)
     inputs = next(iter(known.values())).inputs["test"].shape[2]
-    trials = {
-        f"width {width}, rate {rate}, decay {decay}": fit(
-            partial(SharedLayer, inputs, width, count),
-            lambda seed: known[seed].group(range(count)),
-            seeds=known,
-            split=split,
-            steps=steps,
-            batch_size=None,
-            optimiser=partial(torch.optim.AdamW, lr=rate, weight_decay=decay),
-            every=5,
-            device=device,
-            label=f"{count} known schools",
-        )
-        for width, rate, decay in TRIALS
-    }
+    build = partial(SharedLayer, inputs, schools=count)
+    trials = train_trials(
+        build,
+        lambda seed: known[seed].group(range(count)),
+        known,
+        split,
+        steps,
+        device,
+        f"{count} known schools",
+    )
     winners = select(trials).choices["score"].to_dict()
     return {
         seed: partial(hidden_layer, trials[winners[seed]].model(seed).get_submodule("trunk"))
