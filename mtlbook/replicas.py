@@ -37,7 +37,8 @@ class Replicas:
     Arguments:
         build: makes a model; called under each seed's own random numbers, in float64 on the CPU
             whatever the training's precision and device.
-        seeds: one replica each.
+        seeds: one replica each, or `times` replicas: all seeds, then all seeds again, and so on.
+        times: how many replicas of a seed start alike.
         weighting: how a replica combines its losses; each gets a copy.
         initialise: changes a fresh model in place, given its seed.
         vectorise: whether all replicas are evaluated in one call; otherwise there is but one.
@@ -51,6 +52,7 @@ class Replicas:
         build: Callable[[], nn.Module],
         seeds: Sequence[int],
         *,
+        times: int,
         weighting: Callable[[Tensor], Tensor] | None,
         initialise: Callable[[nn.Module, int], None] | None,
         device: torch.device,
@@ -63,9 +65,12 @@ class Replicas:
             if initialise is not None:
                 initialise(model, seed)
             self._modules.append(Replica(model, weighting).to(device, dtype))
-        self.parameters, self.buffers = stack_module_state(self._modules)
+        stacked = stack_module_state(self._modules)
+        self.parameters, self.buffers = (
+            {name: _repeated(values, times) for name, values in state.items()} for state in stacked
+        )
         self._slots = _slots(self._modules[0])
-        self._vectorise = vectorise and len(seeds) > 1
+        self._vectorise = vectorise and times * len(seeds) > 1
 
     @property
     def trained(self) -> list[tuple[str, Tensor]]:
@@ -133,7 +138,7 @@ class Replicas:
 
     def one(self, state: State, number: int) -> Replica:
         """The replica of one of the seeds, by its place among them, with the weights of a state."""
-        own = deepcopy(self._modules[number])
+        own = deepcopy(self._modules[number % len(self._modules)])
         own.load_state_dict({name: values[number] for name, values in state.items()})
         return own.eval()
 
@@ -172,6 +177,13 @@ class Replicas:
                     f"it must begin with (1, {task.outputs})."
                 )
         return counter.get_total_flops()
+
+
+def _repeated(values: Tensor, times: int) -> Tensor:
+    if times == 1:
+        return values
+    again = values.detach().repeat(times, *[1] * (values.ndim - 1))
+    return again.requires_grad_(values.requires_grad)
 
 
 def _slots(module: nn.Module) -> list[tuple[dict, str, str]]:

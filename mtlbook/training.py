@@ -6,8 +6,8 @@ different seeds share no parameter, so the gradient of their sum holds each seed
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -199,20 +199,16 @@ def fit(
         >>> trained.score("sum").shape
         (4,)
     """
-    seeds = tuple(seeds)
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise BookError(f"The seeds must be distinct, at least one: {list(seeds)} are not.")
-    if balancer is not None and (weighting is not None or sampling == "alternating"):
-        raise BookError("A balancer combines gradients: give no weighting, and sample jointly.")
-    run = _Run(
-        build=build,
-        data=data,
+    return _train(
+        build,
+        data,
+        optimisers={"": optimiser or partial(torch.optim.Adam, lr=learning_rate, fused=True)},
+        seeds=seeds,
         tasks=tasks,
-        split=split or Holdout(),
+        split=split,
         steps=steps,
         batch_size=batch_size,
         sampling=sampling,
-        optimiser=optimiser or partial(torch.optim.Adam, lr=learning_rate, fused=True),
         schedule=schedule,
         weighting=weighting,
         balancer=balancer,
@@ -221,16 +217,100 @@ def fit(
         initialise=initialise,
         stopping=stopping,
         patience=patience,
-        every=every or max(1, steps // 50),
-        device=resolve(device),
+        every=every,
+        device=device,
         dtype=dtype,
         vectorise=vectorise,
+        checkpoint=checkpoint,
+        label=label,
+    )[""]
+
+
+def fit_trials(
+    build: Callable[[], nn.Module],
+    data: MultiTaskData | Callable[[int], MultiTaskData],
+    *,
+    optimisers: Mapping[str, Optimiser],
+    label: str = "trials",
+    **options: Any,
+) -> dict[str, Fit]:
+    """Train the same replicas under several optimisers, all trials of all seeds at once.
+
+    A search for learning rates and weight decays: each trial is what `fit` with its optimiser
+    would be, with the same splits, initial weights and minibatches, and `selection.select` chooses
+    among the trials. Several trials of small networks take little longer than one.
+
+    Arguments:
+        build: makes a model, as in `fit`.
+        data: as in `fit`.
+        optimisers: the trials by name.
+        label: what the progress bar says.
+        **options: the others of `fit`, but for those that only one trial can have: `optimiser`,
+            `learning_rate`, `proximal` and `vectorise`.
+
+    Raises:
+        BookError: as `fit` does, and for no trial at all.
+        TrainingDivergedError: for a loss that becomes NaN or infinite in any trial.
+
+    Example:
+        >>> from mtlbook.selection import select
+        >>> from mtlbook.sharing.hard import HardSharing
+        >>> tasks = [Task.regression("sum")]
+        >>> x = torch.linspace(-1, 1, 100).view(50, 2)
+        >>> data = MultiTaskData.multi_label(tasks, x, {"sum": x.sum(1)})
+        >>> trials = fit_trials(
+        ...     lambda: HardSharing([nn.Linear(2, 8), nn.Tanh()], tasks, width=8),
+        ...     data,
+        ...     optimisers={f"rate {r}": partial(torch.optim.Adam, lr=r) for r in (0.001, 0.1)},
+        ...     seeds=range(3),
+        ...     steps=20,
+        ... )
+        >>> list(select(trials).choices["sum"])
+        ['rate 0.1', 'rate 0.1', 'rate 0.1']
+    """
+    alone = {"optimiser", "learning_rate", "proximal", "vectorise"} & set(options)
+    if alone or not optimisers:
+        raise BookError(
+            f"Trials at once do not take {sorted(alone)}: call fit for each trial."
+            if alone
+            else "There is no trial: name at least one optimiser."
+        )
+    return _train(build, data, optimisers=optimisers, label=label, **options)
+
+
+def _train(
+    build: Callable[[], nn.Module],
+    data: MultiTaskData | Callable[[int], MultiTaskData],
+    *,
+    optimisers: Mapping[str, Optimiser],
+    seeds: Iterable[int],
+    label: str,
+    split: Holdout | None = None,
+    steps: int = 1000,
+    every: int | None = None,
+    device: str | torch.device = "auto",
+    checkpoint: str | Path | None = None,
+    **options: Any,
+) -> dict[str, Fit]:
+    """Train every trial for every seed, as many at once as fit into memory."""
+    seeds = tuple(seeds)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise BookError(f"The seeds must be distinct, at least one: {list(seeds)} are not.")
+    run = _Run(
+        build,
+        data,
+        dict(optimisers),
+        split=split or Holdout(),
+        steps=steps,
+        every=every or max(1, steps // 50),
+        device=resolve(device),
         checkpoint=None if checkpoint is None else Path(checkpoint),
+        **options,
     )
-    fits: list[Fit] = []
+    fits: list[dict[str, Fit]] = []
     checkpoints: list[Path] = []
-    with progress(steps * len(seeds), label) as bar:
-        waiting: list[tuple[int, ...]] = [seeds] if vectorise else [(seed,) for seed in seeds]
+    with progress(run.steps * len(seeds) * len(run.optimisers), label) as bar:
+        waiting: list[tuple[int, ...]] = [seeds] if run.vectorise else [(seed,) for seed in seeds]
         while waiting:
             group = waiting.pop(0)
             try:
@@ -251,7 +331,7 @@ def fit(
                 waiting[:0] = [group[:half], group[half:]]
     for path in checkpoints:
         path.unlink(missing_ok=True)
-    return _join(fits)
+    return {trial: _join([each[trial] for each in fits]) for trial in run.optimisers}
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -263,29 +343,30 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """The arguments of `fit`, checked one by one."""
+    """The arguments of `fit` and `fit_trials`, checked one by one."""
 
     build: Callable[[], nn.Module]
     data: MultiTaskData | Callable[[int], MultiTaskData]
-    tasks: Sequence[str] | None
+    optimisers: Mapping[str, Optimiser]
+    _: KW_ONLY
     split: Holdout
     steps: int
-    batch_size: int | None
-    sampling: str
-    optimiser: Optimiser
-    schedule: Callable[[int], float] | None
-    weighting: Callable[[Tensor], Tensor] | None
-    balancer: Callable[[Tensor], Tensor] | None
-    regulariser: Callable[[nn.Module], Tensor] | None
-    proximal: Callable[[nn.Module, float], dict[str, Tensor]] | None
-    initialise: Callable[[nn.Module, int], None] | None
-    stopping: str | None
-    patience: int | None
     every: int
     device: torch.device
-    dtype: torch.dtype
-    vectorise: bool
-    checkpoint: Path | None
+    tasks: Sequence[str] | None = None
+    batch_size: int | None = 32
+    sampling: str = "mixed"
+    schedule: Callable[[int], float] | None = None
+    weighting: Callable[[Tensor], Tensor] | None = None
+    balancer: Callable[[Tensor], Tensor] | None = None
+    regulariser: Callable[[nn.Module], Tensor] | None = None
+    proximal: Callable[[nn.Module, float], dict[str, Tensor]] | None = None
+    initialise: Callable[[nn.Module, int], None] | None = None
+    stopping: str | None = "joint"
+    patience: int | None = None
+    dtype: torch.dtype = torch.float64
+    vectorise: bool = True
+    checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "every"):
@@ -297,18 +378,76 @@ class _Run:
             raise BookError(
                 f"There is no sampling {self.sampling!r}: choose mixed, balanced or alternating."
             )
+        given = self.weighting is not None or self.sampling == "alternating"
+        if self.balancer is not None and given:
+            raise BookError("A balancer combines gradients: give no weighting, and sample jointly.")
+
+
+class _Optimisers:
+    """The optimisers of all trials, each on its own part of the stacked parameters.
+
+    Arguments:
+        named: the parameters by name, stacked over the replicas, a trial's after another's.
+        makers: of each trial's optimiser.
+        seeds: how many replicas each trial has.
+    """
+
+    def __init__(
+        self, named: Sequence[tuple[str, Tensor]], makers: Sequence[Optimiser], seeds: int
+    ) -> None:
+        self._stacked = [values for _, values in named]
+        # Views: a step on them changes the stacked parameters.
+        parts = [values.detach().split(seeds) for values in self._stacked]
+        self._parts = list(zip(*parts, strict=True))
+        names = [name for name, _ in named]
+        self.of_trials = [
+            make(list(zip(names, own, strict=True)))
+            for make, own in zip(makers, self._parts, strict=True)
+        ]
+        self._rates = [[group["lr"] for group in own.param_groups] for own in self.of_trials]
+        self._seeds = seeds
+
+    @property
+    def rate(self) -> float:
+        """The learning rate now (of the first group of parameters, in the first trial)."""
+        return self.of_trials[0].param_groups[0]["lr"]
+
+    def set_rates(self, factor: float) -> None:
+        """Make every learning rate a multiple of what it was at first."""
+        for own, rates in zip(self.of_trials, self._rates, strict=True):
+            for group, rate in zip(own.param_groups, rates, strict=True):
+                group["lr"] = factor * rate
+
+    def zero_grad(self) -> None:
+        for values in self._stacked:
+            values.grad = None
+
+    def step(self) -> None:
+        for values, *own in zip(self._stacked, *self._parts, strict=True):
+            gradients = [None] * len(own) if values.grad is None else values.grad.split(self._seeds)
+            for part, gradient in zip(own, gradients, strict=True):
+                part.grad = gradient
+        for optimiser in self.of_trials:
+            optimiser.step()
 
 
 class _Group:
-    """The seeds that train together: their stacked parameters, optimisers and best weights."""
+    """The seeds that train together: their stacked parameters, optimisers and best weights.
+
+    Where there are several trials, the replicas are those of all seeds in the first trial, then
+    those of all seeds in the second, and so on: `members` has the seed of each.
+    """
 
     def __init__(self, run: _Run, seeds: Sequence[int]) -> None:
         self.run, self.seeds = run, tuple(seeds)
-        self.pool = Pool(run.data, run.split, seeds, run.tasks, run.device, run.dtype)
+        self.members = self.seeds * len(run.optimisers)
+        whole = Pool(run.data, run.split, seeds, run.tasks, run.device, run.dtype)
+        self.pool = whole.repeated(len(run.optimisers))
         self.tasks = self.pool.tasks
         self.replicas = Replicas(
             run.build,
             seeds,
+            times=len(run.optimisers),
             weighting=run.weighting,
             initialise=run.initialise,
             device=run.device,
@@ -320,28 +459,31 @@ class _Group:
         self.streams = self._streams()
         # Tasks that take turns each have an optimiser of their own.
         turns = len(self.streams) if run.sampling == "alternating" else 1
-        self.optimisers = [run.optimiser(self.replicas.trained) for _ in range(turns)]
-        self.rates = [group["lr"] for group in self.optimisers[0].param_groups]
+        self.optimisers = [self._optimisers() for _ in range(turns)]
         # Each criterion is a set of tasks whose validation loss decides which weights are kept.
         self.criteria = self._criteria()
-        shape = (len(self.criteria), len(seeds))
+        shape = (len(self.criteria), len(self.members))
         self.best: list[State] = [self.replicas.snapshot() for _ in self.criteria]
         self.best_loss = torch.full(shape, torch.inf, dtype=torch.float64)
         self.waited = torch.zeros(shape, dtype=torch.long)
-        self.stopped_at = torch.zeros(len(seeds), dtype=torch.long)
+        self.stopped_at = torch.zeros(len(self.members), dtype=torch.long)
         self.step = 0
         self.history: list[tuple[int, str, Tensor]] = []
 
+    def _optimisers(self) -> "_Optimisers":
+        makers, each = self.run.optimisers.values(), len(self.seeds)
+        return _Optimisers(self.replicas.trained, list(makers), each)
+
     def _streams(self) -> list[tuple[tuple[Task, ...], Minibatches]]:
         """The tasks that each stream of minibatches serves, and the stream."""
-        seeds, rows = self.pool.rows["train"].shape
+        rows = self.pool.rows["train"].shape[1]
         if self.run.sampling == "mixed":
-            positions = list(torch.arange(rows).expand(seeds, -1))
+            positions = list(torch.arange(rows).expand(len(self.seeds), -1))
             whole = Minibatches(positions, self.run.batch_size, self.seeds, "mixed")
             return [(self.tasks, whole)]
         streams = []
         for task in self.tasks:
-            marks = self.pool.labelled["train"][task.name]
+            marks = self.pool.labelled["train"][task.name][: len(self.seeds)]
             positions = [torch.nonzero(known)[:, 0] for known in marks]
             own = Minibatches(positions, self.run.batch_size, self.seeds, task.name)
             streams.append(((task,), own))
@@ -403,14 +545,14 @@ class _Group:
     def train(self, advanced: Callable[[int], Any]) -> "_Group":
         """Train until every seed has stopped; `advanced` is told of the steps as they are taken."""
         self._resume()
-        advanced(self.step * len(self.seeds))
+        advanced(self.step * len(self.members))
         while self.step < self.run.steps and not self._all_stopped():
             steps = min(self.run.every, self.run.steps - self.step)
             self._take(steps)
             self._validate()
             self._save()
-            advanced(steps * len(self.seeds))
-        advanced((self.run.steps - self.step) * len(self.seeds))
+            advanced(steps * len(self.members))
+        advanced((self.run.steps - self.step) * len(self.members))
         self.stopped_at[self.stopped_at == 0] = self.step
         return self
 
@@ -421,11 +563,11 @@ class _Group:
 
     def _take(self, steps: int) -> None:
         """Take some optimiser steps and note the mean loss of each task over them."""
-        seeds, tasks = len(self.seeds), len(self.tasks)
+        members, tasks = len(self.members), len(self.tasks)
         # Left unset where a task did not take part in a step.
-        losses = torch.full((steps, seeds, tasks), torch.nan, dtype=torch.float64)
+        losses = torch.full((steps, members, tasks), torch.nan, dtype=torch.float64)
         losses = losses.to(self.run.device)
-        rows_of_step = seeds * sum(stream.size for _, stream in self.streams)
+        rows_of_step = members * sum(stream.size for _, stream in self.streams)
         at_once = max(1, self.pool.rows_at_once // rows_of_step)
         for start in range(0, steps, at_once):
             numbers = range(start, min(start + at_once, steps))
@@ -433,6 +575,8 @@ class _Group:
             ahead = []
             for index, (_, stream) in enumerate(self.streams):
                 positions = stream.take(sum(index in chosen for chosen in serving))
+                # All trials see the same batches.
+                positions = positions.repeat(1, len(self.run.optimisers), 1)
                 ahead.append(_unbound(self.pool.take("train", positions)))
             for number, chosen in zip(numbers, serving, strict=True):
                 batches = [next(ahead[index]) for index in chosen]
@@ -445,10 +589,8 @@ class _Group:
     def _set_rates(self, step: int) -> None:
         """The learning rates of a step. A function of the step alone, so that training resumes."""
         if self.run.schedule is not None:
-            factor = self.run.schedule(step)
-            for optimiser in self.optimisers:
-                for group, rate in zip(optimiser.param_groups, self.rates, strict=True):
-                    group["lr"] = factor * rate
+            for optimisers in self.optimisers:
+                optimisers.set_rates(self.run.schedule(step))
 
     def _step(
         self, chosen: Sequence[int], batches: list[tuple], losses: Float[Tensor, "seeds tasks"]
@@ -464,7 +606,7 @@ class _Group:
             self._balance(self.run.balancer, own, total)
         optimiser.step()
         if self.run.proximal is not None:
-            self._pull(self.run.proximal, optimiser.param_groups[0]["lr"])
+            self._pull(self.run.proximal, optimiser.rate)
         for task, values in zip((task for tasks in served for task in tasks), own, strict=True):
             losses[:, self.tasks.index(task)] = values.detach()
 
@@ -517,10 +659,14 @@ class _Group:
             step, seed, task = wrong[0].tolist()
             raise TrainingDivergedError(
                 f"The loss of task {self.tasks[task].name!r} became "
-                f"{float(losses[step, seed, task])} for seed {self.seeds[seed]} at step "
-                f"{self.step + step + 1}: lower the learning rate, or look for extreme values in "
-                "the task's inputs and targets."
+                f"{float(losses[step, seed, task])} for seed {self.members[seed]} "
+                f"{self._of_trial(seed)}at step {self.step + step + 1}: lower the learning rate, "
+                "or look for extreme values in the task's inputs and targets."
             )
+
+    def _of_trial(self, member: int) -> str:
+        trials = list(self.run.optimisers)
+        return f"in the trial {trials[member // len(self.seeds)]!r} " if len(trials) > 1 else ""
 
     # Validation and early stopping ------------------------------------------------------------
 
@@ -534,7 +680,7 @@ class _Group:
             return
         self.replicas.train(False)
         losses_of = self.replicas.map(partial(self._losses, self.tasks))
-        shape = (2, len(self.seeds), len(self.tasks))
+        shape = (2, len(self.members), len(self.tasks))
         sums = torch.zeros(shape, dtype=torch.float64, device=self.run.device)
         for positions in self.pool.slices("validation"):
             inputs, targets, marks = self.pool.take("validation", positions)
@@ -564,6 +710,9 @@ class _Group:
 
     # Checkpoints ------------------------------------------------------------------------------
 
+    def _every_optimiser(self) -> list[torch.optim.Optimizer]:
+        return [own for optimisers in self.optimisers for own in optimisers.of_trials]
+
     @property
     def checkpoints(self) -> list[Path]:
         """The file that this group's training resumes from, if there is to be one."""
@@ -577,7 +726,7 @@ class _Group:
         run = self.run
         settings = (
             self.seeds, self.tasks, run.steps, run.batch_size, run.sampling, run.stopping,
-            run.patience, run.every, run.dtype, [o.defaults for o in self.optimisers],
+            run.patience, run.every, run.dtype, [o.defaults for o in self._every_optimiser()],
             run.schedule and [run.schedule(step) for step in range(run.steps)],
         )  # fmt: skip
         digest = hashlib.sha256(repr(settings).encode())
@@ -595,7 +744,7 @@ class _Group:
                 "fingerprint": self._fingerprint,
                 "step": self.step,
                 "state": {name: values.detach() for name, values in self.replicas.state.items()},
-                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+                "optimisers": [own.state_dict() for own in self._every_optimiser()],
                 "best": self.best,
                 "stopping": [self.best_loss, self.waited, self.stopped_at],
                 "history": self.history,
@@ -618,7 +767,7 @@ class _Group:
             with torch.no_grad():
                 for name, values in self.replicas.state.items():
                     values.copy_(saved["state"][name])
-            for optimiser, state in zip(self.optimisers, saved["optimisers"], strict=True):
+            for optimiser, state in zip(self._every_optimiser(), saved["optimisers"], strict=True):
                 optimiser.load_state_dict(state)
             self.best, self.history = saved["best"], saved["history"]
             self.best_loss, self.waited, self.stopped_at = (v.cpu() for v in saved["stopping"])
@@ -629,8 +778,8 @@ class _Group:
     # Results ----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def finish(self) -> Fit:
-        """Test the kept weights and tabulate everything."""
+    def finish(self) -> dict[str, Fit]:
+        """Test the kept weights of every trial and tabulate everything."""
         kept = self.best if self.criteria else [self.replicas.snapshot()]
         every_task_alone = self.run.stopping == "each" and len(kept) > 1
         rows: list[dict[str, Any]] = []
@@ -639,7 +788,7 @@ class _Group:
         for number, state in enumerate(kept):
             tasks = self.criteria[number] if every_task_alone else self.tasks
             # Made when somebody asks for it: most experiments look at results only.
-            own = [cache(partial(self.replicas.one, state, n)) for n in range(len(self.seeds))]
+            own = [cache(partial(self.replicas.one, state, n)) for n in range(len(self.members))]
             replicas |= {task.name: own for task in tasks}
             for part, of_seeds in self.pool.rows.items():
                 if not of_seeds.shape[1]:
@@ -652,27 +801,38 @@ class _Group:
                     as_double = {task.name: predicted[task.name].double() for task in tasks}
                     predictions |= {name: v.cpu().numpy() for name, v in as_double.items()}
         history = [
-            {"seed": seed, "step": step, "task": task.name, "part": part, "loss": float(loss)}
+            {"member": member, "step": step, "task": task.name, "part": part, "loss": float(loss)}
             for step, part, losses in self.history
-            for seed, of_seed in zip(self.seeds, losses, strict=True)
-            for task, loss in zip(self.tasks, of_seed, strict=True)
+            for member, of_member in enumerate(losses)
+            for task, loss in zip(self.tasks, of_member, strict=True)
         ]
         steps = self.stopped_at.numpy()
-        turns = len(self.optimisers)
-        rows_of_step = sum(stream.size for _, stream in self.streams) / turns
-        cost = Cost(
-            self.replicas.size, self.inference, 3.0 * self.inference * rows_of_step * steps, steps
-        )
-        return Fit(
-            self.tasks,
-            self.seeds,
-            pd.DataFrame(rows),
-            pd.DataFrame(history),
-            predictions,
-            self.pool.test,
-            cost,
-            replicas,
-        )
+        rows_of_step = sum(stream.size for _, stream in self.streams) / len(self.optimisers)
+        training = 3.0 * self.inference * rows_of_step * steps
+        results, histories = self._by_trial(rows), self._by_trial(history)
+        fits = {}
+        for number, trial in enumerate(self.run.optimisers):
+            of_trial = slice(number * len(self.seeds), (number + 1) * len(self.seeds))
+            fits[trial] = Fit(
+                self.tasks,
+                self.seeds,
+                results[number],
+                histories[number],
+                {name: values[of_trial] for name, values in predictions.items()},
+                self.pool.test[of_trial],
+                Cost(self.replicas.size, self.inference, training[of_trial], steps[of_trial]),
+                {name: own[of_trial] for name, own in replicas.items()},
+            )
+        return fits
+
+    def _by_trial(self, rows: list[dict[str, Any]]) -> list[pd.DataFrame]:
+        """A table for each trial, with the seeds instead of the members."""
+        each = len(self.seeds)
+        of_trials: list[list[dict[str, Any]]] = [[] for _ in self.run.optimisers]
+        for row in rows:
+            member = row.pop("member")
+            of_trials[member // each].append({"seed": self.members[member]} | row)
+        return [pd.DataFrame(own) for own in of_trials]
 
     def _predict(self, part: str, state: State) -> dict[str, Tensor]:
         self.replicas.train(False)
@@ -687,11 +847,10 @@ class _Group:
 
     def _scores(self, task: Task, part: str, predicted: Tensor) -> Iterable[dict[str, Any]]:
         targets = self.pool.targets[task.name][self.pool.rows[part].to(self.run.device)]
-        for seed, own, target, known in zip(
-            self.seeds, predicted, targets, self.pool.labelled[part][task.name], strict=True
-        ):
+        marks = self.pool.labelled[part][task.name]
+        for member, (own, target, known) in enumerate(zip(predicted, targets, marks, strict=True)):
             known = known.to(self.run.device)
-            about = {"seed": seed, "task": task.name, "part": part}
+            about = {"member": member, "task": task.name, "part": part}
             loss = float(task.loss(own[known], target[known]).mean())
             yield about | {
                 "metric": task.metric.name,

@@ -15,7 +15,7 @@ from mtlbook.errors import BookError
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
-from mtlbook.training import TrainingDivergedError, fit
+from mtlbook.training import TrainingDivergedError, fit, fit_trials
 
 LEVEL, KIND = Task.regression("level"), Task.classification("kind", classes=3)
 TASKS = (LEVEL, KIND)
@@ -103,6 +103,65 @@ def test_a_seed_does_not_depend_on_its_neighbours(options):
     together, alone = train(seeds=range(4), **options), train(seeds=[2], **options)
     mine = together.results[together.results.seed == 2]
     pd.testing.assert_series_equal(values(mine), values(alone.results), rtol=1e-9)
+
+
+OPTIMISERS = {
+    "Adam, slow": partial(torch.optim.Adam, lr=1e-3),
+    "AdamW": partial(torch.optim.AdamW, lr=0.03, weight_decay=1.0, fused=True),
+    "gradient descent": partial(torch.optim.SGD, lr=0.01, momentum=0.9),
+}
+# A trial has its own optimiser, and a proximal map the step size of one.
+OF_TRIALS = {
+    name: options for name, options in OPTIONS.items() if not {"optimiser", "proximal"} & {*options}
+}
+
+
+@pytest.mark.parametrize("options", OF_TRIALS.values(), ids=OF_TRIALS)
+def test_all_trials_at_once_equal_one_after_another(options):
+    options = {"data": make_data(), "seeds": [3, 0], "steps": 20, "every": 5, **options}
+    trials = fit_trials(build, optimisers=OPTIMISERS, **options)
+    assert list(trials) == list(OPTIMISERS)
+    for name, optimiser in OPTIMISERS.items():
+        alone = fit(build, optimiser=optimiser, **options)
+        assert_same(trials[name], alone)
+        assert trials[name].seeds == alone.seeds
+        assert (trials[name].cost.steps == alone.cost.steps).all()
+        np.testing.assert_array_equal(trials[name].test, alone.test)
+        for task in alone.tasks:
+            own, other = (each.model(0, task.name) for each in (trials[name], alone))
+            for one, another in zip(own.parameters(), other.parameters(), strict=True):
+                torch.testing.assert_close(one, another, rtol=1e-9, atol=1e-12)
+
+
+def test_trials_that_do_not_fit_into_memory_together_train_in_smaller_groups(monkeypatch):
+    options = {"data": make_data(), "steps": 10, "optimisers": OPTIMISERS, "seeds": range(4)}
+    whole = fit_trials(build, **options)
+    original = training._Group.train
+
+    def small_memory(self, advanced):
+        if len(self.members) > 2 * len(OPTIMISERS):
+            raise MemoryError
+        return original(self, advanced)
+
+    monkeypatch.setattr(training._Group, "train", small_memory)
+    for name, trial in fit_trials(build, **options).items():
+        assert_same(trial, whole[name])
+
+
+def test_trials_are_refused_what_only_one_can_have():
+    options = {"data": make_data(), "seeds": [0], "steps": 2}
+    with pytest.raises(BookError, match=r"do not take \['proximal', 'vectorise'\]: call fit"):
+        fit_trials(
+            build, optimisers=OPTIMISERS, proximal=smaller_weights, vectorise=False, **options
+        )
+    with pytest.raises(BookError, match="no trial: name at least one"):
+        fit_trials(build, optimisers={}, **options)
+
+
+def test_a_trial_that_diverges_is_named():
+    wild = {**OPTIMISERS, "wild": partial(torch.optim.SGD, lr=1e300)}
+    with pytest.raises(TrainingDivergedError, match="for seed 7 in the trial 'wild' at step"):
+        fit_trials(build, make_data(), optimisers=wild, seeds=[7], steps=50)
 
 
 @pytest.mark.parametrize("sampling", ["mixed", "balanced", "alternating"])

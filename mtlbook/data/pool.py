@@ -1,7 +1,9 @@
 """The data that several seeds train on at once, gathered minibatch by minibatch."""
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -77,6 +79,19 @@ class Pool:
             return rows
         # Training rows that carry a label of none of the trained tasks teach nothing.
         return rows[torch.stack([split.labelled[task.name][rows] for task in self.tasks]).any(0)]
+
+    def repeated(self, times: int) -> "Pool":
+        """The same data for as many replicas of each seed: all seeds, then all seeds again."""
+        if times == 1:
+            return self
+        again = copy(self)
+        again.rows = {part: rows.repeat(times, 1) for part, rows in self.rows.items()}
+        again.labelled = {
+            part: {name: known.repeat(times, 1) for name, known in own.items()}
+            for part, own in self.labelled.items()
+        }
+        again.test = np.tile(self.test, (times, 1))
+        return again
 
     def take(
         self, part: str, positions: Int[Tensor, "*steps seeds batch"]
