@@ -102,7 +102,10 @@ def list_chapters(notebooks: Notebooks = None) -> None:
 def run(
     sections: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SECTIONS", help="3.1, or 3 for 3.1 and 3.2; default: all."),
+        typer.Argument(
+            metavar="SECTIONS",
+            help="3.1, or 3 for 3.1 and 3.2, or a notebook's path for it alone; default: all.",
+        ),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Chapters at a time; default: one a core.")

@@ -136,20 +136,24 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def select(chapters: Sequence[Chapter], sections: Sequence[str]) -> list[Chapter]:
-    """The chapters of the given sections and of the sections below them; all if none is given."""
-    for section in sections:
-        if not any(_within(chapter.section, section) for chapter in chapters):
+def select(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[Chapter]:
+    """The chapters that are wanted; all if nothing is.
+
+    A section stands for itself and all below it, a notebook's name or path for itself alone.
+    """
+    for each in wanted:
+        if not any(_means(each, chapter) for chapter in chapters):
             raise BookError(
-                f"there is no section {section!r}; the sections are "
+                f"there is no section {each!r}; the sections are "
                 f"{', '.join(chapter.section for chapter in chapters)}"
             )
     return [
         chapter
         for chapter in chapters
-        if not sections or any(_within(chapter.section, section) for section in sections)
+        if not wanted or any(_means(each, chapter) for each in wanted)
     ]
 
 
-def _within(section: str, selected: str) -> bool:
-    return section == selected or section.startswith(f"{selected}.")
+def _means(wanted: str, chapter: Chapter) -> bool:
+    by_name = Path(wanted).name in (chapter.path.name, chapter.path.stem)
+    return by_name or f"{chapter.section}.".startswith(f"{wanted}.")

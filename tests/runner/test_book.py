@@ -65,6 +65,16 @@ def test_a_section_selects_what_lies_below_it(clone: Path) -> None:
     }
 
 
+def test_a_path_or_name_selects_one_notebook(clone: Path) -> None:
+    page = chapter(clone / "notebooks", "3")
+    chapter(clone / "notebooks", "3.1")
+    chapters = open_book(clone / "notebooks").chapters
+    for asked in (str(page), page.name, page.stem):
+        assert [one.section for one in select(chapters, [asked])] == ["3"]
+    with pytest.raises(BookError, match=r"no section '3\.2'; the sections are 3, 3\.1"):
+        select(chapters, ["3.2"])
+
+
 def test_a_broken_book_is_told(clone: Path) -> None:
     notebooks = clone / "notebooks"
     with pytest.raises(BookError, match="holds no chapter"):
