@@ -12,7 +12,7 @@ from mtlbook.data.multi_task_data import Holdout, MultiTaskData, Split
 from mtlbook.errors import BookError
 from mtlbook.tasks import Task
 
-_GATHERED_BYTES = 32 * 2**20
+_GATHERED_BYTES = 8 * 2**20
 
 
 class Pool:
