@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from mtlbook.errors import BookError
-from mtlbook.training import Fit
+from mtlbook.training import ROUNDING, Fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,5 +57,7 @@ def select(fits: Mapping[str, Fit], each_task: bool = False) -> Selected:
     if not each_task:
         # Relative to the best trial, so that a task with a large loss does not decide alone.
         losses = (losses / losses.min(0)).mean(1, keepdims=True).repeat(len(tasks), axis=1)
-    winners = np.asarray(names, dtype=object)[losses.argmin(0)]
+    # The first of those that are equal but for rounding, on every machine the same.
+    least = losses.min(0)
+    winners = np.asarray(names, dtype=object)[(losses <= least + ROUNDING * abs(least)).argmax(0)]
     return Selected(fits, pd.DataFrame(winners.T, index=list(first.seeds), columns=tasks))

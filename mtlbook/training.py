@@ -28,6 +28,9 @@ from mtlbook.progress import progress
 from mtlbook.replicas import Replica, Replicas, State
 from mtlbook.tasks import Task
 
+# Relative: far above the rounding of float64, far below what matters.
+ROUNDING = 1e-9
+
 Optimiser = Callable[[list[tuple[str, Tensor]]], torch.optim.Optimizer]
 
 
@@ -697,7 +700,11 @@ class _Group:
             else:
                 value = self.replicas.map(self._weighted)(losses)
             value = value.double().cpu()
-            better = (value < self.best_loss[number]) & training
+            best = self.best_loss[number]
+            # An improvement within rounding is none: a network that has converged must stop at the
+            # same step on every machine.
+            least = torch.where(best.isfinite(), best - ROUNDING * best.abs(), best)
+            better = (value < least) & training
             self.best_loss[number] = torch.where(better, value, self.best_loss[number])
             self.waited[number] = torch.where(better, 0, self.waited[number] + 1)
             where = better.to(self.run.device)

@@ -58,6 +58,18 @@ def test_one_trial_for_all_tasks_is_not_decided_by_the_largest_loss(trials):
     assert list(chosen.choices["small"]) == list(names)
 
 
+def test_of_trials_that_are_equal_but_for_rounding_the_first_is_chosen(trials):
+    def nearly(fit: Fit, factor: float) -> Any:
+        results = fit.results.assign(value=fit.results["value"] * factor)
+        return Fit(**{**vars(fit), "results": results})
+
+    quick = trials["quick"]
+    for each_task in (False, True):
+        for factor, chosen in ((1 - 1e-12, "first"), (1 - 1e-6, "second")):
+            pair = {"first": quick, "second": nearly(quick, factor)}
+            assert (select(pair, each_task).choices == chosen).all(axis=None)
+
+
 def test_test_data_has_no_say(trials):
     def with_other_tests(fit: Fit) -> Any:
         results = fit.results.copy()

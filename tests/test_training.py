@@ -228,6 +228,23 @@ def test_keeps_the_weights_of_the_least_validation_loss():
             assert best == pytest.approx(of_seed[name].min())
 
 
+def test_an_improvement_within_rounding_is_none():
+    """Else the step at which a converged network stops depends on the machine."""
+    options = {"data": make_data(), "seeds": range(3), "batch_size": None, "every": 10}
+    tiny, all_steps = partial(torch.optim.SGD, lr=1e-13), {"steps": 100, "stopping": None}
+    # Each evaluation is better than the last one, and by less than 1e-9 of it.
+    falling = train(**options, **all_steps, optimiser=tiny).history.query("part == 'validation'")
+    by_step = falling.pivot_table("loss", "step", "seed", aggfunc="sum")
+    assert (by_step.diff().iloc[1:] < 0).any().all()
+    assert (by_step.max() / by_step.min() - 1 < 1e-9).all()
+    kept = train(**options, steps=100, optimiser=tiny)
+    first = train(**options, steps=10, optimiser=tiny)
+    for own, other in zip(
+        network(kept, 1).parameters(), network(first, 1).parameters(), strict=True
+    ):
+        assert torch.equal(own, other)
+
+
 def test_patience_stops_each_seed_and_changes_nothing_else():
     options = {"data": make_data(), "seeds": range(4), "learning_rate": 0.2, "steps": 400}
     patient, whole = train(**options, patience=3), train(**options)
