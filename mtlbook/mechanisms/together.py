@@ -8,6 +8,7 @@ and every interaction of two (`half_fraction`, `effect`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations, product
 from math import sqrt
 
@@ -99,7 +100,7 @@ def world(
         return standard_normal(generator(seed, "mechanisms together", *purpose), rows, columns)
 
     x = draw(rows, relevant, "inputs")
-    reference = draw(_REFERENCE_ROWS, relevant, "reference inputs")
+    reference = _reference(seed, relevant)
     noiseless, matrices, heads, targets = {}, {}, {}, {}
     names = [f"main_{n}" for n in range(1, main + 1)] + [f"other_{n}" for n in range(1, others + 1)]
     for name in names:
@@ -121,6 +122,13 @@ def world(
         [Task.regression(name) for name in names], torch.cat(inputs, dim=1), targets
     )
     return World(data, noiseless, matrices, heads)
+
+
+@lru_cache(maxsize=64)
+def _reference(seed: int, relevant: int) -> Float[Tensor, "rows inputs"]:
+    # The worlds of a seed, with whatever switches, have the same.
+    source = generator(seed, "mechanisms together", "reference inputs")
+    return standard_normal(source, _REFERENCE_ROWS, relevant)
 
 
 def _plain(
