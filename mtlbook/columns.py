@@ -16,6 +16,11 @@ Features = Float[Tensor, "columns examples ..."]
 # They treat each number alone, so that an axis more in front changes nothing.
 _ELEMENTWISE = (nn.Identity, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.ELU, nn.LeakyReLU, nn.SiLU)
 
+# From so many columns on, linear layers leave their outputs in memory as (columns, channels,
+# examples): for four and more, but not for two, what mixes the columns of each channel is then
+# faster (measured with 64 and 128 channels).
+EXAMPLES_LAST = 4
+
 
 class Columns(nn.Module):
     """A module for each of K columns, applied to that column's own features.
@@ -136,12 +141,18 @@ def _together(module: nn.Module, features: Features) -> Features:
 
 def _linear(layer: nn.Linear, features: Features) -> Features:
     flat = features if features.ndim == 3 else features.flatten(1, -2)
-    weight = layer.weight.mT  # (columns, inputs, outputs)
-    if layer.bias is None:
-        product = torch.bmm(flat, weight)
+    if len(features) >= EXAMPLES_LAST:
+        product = _product(layer.weight, flat.mT, layer.bias, 2).mT
     else:
-        product = torch.baddbmm(layer.bias.unsqueeze(1), flat, weight)
-    return product if features.ndim == 3 else product.view(*features.shape[:-1], -1)
+        product = _product(flat, layer.weight.mT, layer.bias, 1)
+    return product if features.ndim == 3 else product.unflatten(1, features.shape[1:-1])
+
+
+def _product(first: Tensor, second: Tensor, bias: Tensor | None, axis: int) -> Tensor:
+    """A matrix product for each column, plus a bias that is the same along an axis."""
+    if bias is None:
+        return torch.bmm(first, second)
+    return torch.baddbmm(bias.unsqueeze(axis), first, second)
 
 
 def _convolution(layer: nn.Conv2d, features: Features) -> Features:

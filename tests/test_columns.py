@@ -58,12 +58,13 @@ def test_columns_compute_what_their_modules_compute(name, number):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_replicas_of_columns_are_computed_at_once(name):
+@pytest.mark.parametrize("number", [2, 5])
+def test_replicas_of_columns_are_computed_at_once(name, number):
     """As in `fit`, where the parameters are stacked once more, over seeds."""
     make, shape = MODULES[name]
-    replicas = [Columns([make() for _ in range(2)]) for _ in range(3)]
+    replicas = [Columns([make() for _ in range(number)]) for _ in range(3)]
     parameters, _ = stack_module_state(replicas)
-    features = random(3, 2, *shape)
+    features = random(3, number, *shape)
 
     def one(own: dict[str, Tensor], inputs: Tensor) -> Tensor:
         return torch.func.functional_call(replicas[0], own, (inputs,))

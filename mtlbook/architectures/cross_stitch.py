@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mtlbook.columns import Columns
+from mtlbook.columns import EXAMPLES_LAST, Columns
 from mtlbook.errors import BookError
 
 
@@ -99,6 +99,9 @@ class CrossStitch(nn.Module):
         features = inputs.expand(len(self.heads), *inputs.shape)
         for stage, alpha in zip(self.columns, self.mixing, strict=True):
             features = cross_stitch(alpha, stage(features))
+        if _examples_last(features):
+            # Apart in the order of memory, in which their gradients are then put together.
+            features = [own.mT for own in features.mT]
         of_tasks = zip(self.heads.items(), features, strict=True)
         return {name: head(own) for (name, head), own in of_tasks}
 
@@ -139,17 +142,37 @@ def cross_stitch(
         >>> cross_stitch(alpha, torch.tensor([[[10.0]], [[20.0]]])).flatten()
         tensor([11., 20.])
     """
-    if alpha.ndim == 2:
-        return torch.mm(alpha, features.flatten(1)).view(features.shape)
-    if alpha.shape[2] != features.shape[2]:
+    if alpha.ndim == 3 and alpha.shape[2] != features.shape[2]:
         raise BookError(
             f"A cross-stitch unit for {alpha.shape[2]} channels stands behind a stage that gives "
             f"{features.shape[2]}: name the stage's own number in channels."
         )
-    if features.ndim == 3:
-        # Channels lie next to each other, where sums are faster than many small matrix products.
+    if _examples_last(features):
+        return _mixed(alpha, features.mT, channels=1).mT
+    if alpha.ndim == 3 and features.ndim == 3:
+        # Of two or three columns, sums are faster than many small matrix products.
         return (alpha.unsqueeze(2) * features).sum(1)
-    return torch.einsum("ijc,jnc...->inc...", alpha, features)
+    return _mixed(alpha, features, channels=2)
+
+
+def _examples_last(features: Tensor) -> bool:
+    """Whether features are those that `Columns` leaves in memory as (columns, channels, examples).
+
+    Nothing but speed depends on it.
+    """
+    return features.ndim == 3 and len(features) >= EXAMPLES_LAST
+
+
+def _mixed(alpha: Tensor, features: Tensor, channels: int) -> Tensor:
+    """x̃_i = Σ_j α_ij x_j as matrix products; `channels` is the axis of the features' channels.
+
+    They copy no features whose order in memory is that of their axes.
+    """
+    if alpha.ndim == 2:
+        return torch.mm(alpha, features.flatten(1)).view(features.shape)
+    giving = features.movedim(0, channels)  # (..., channels, columns, ...)
+    taking = torch.matmul(alpha.movedim(2, 0).contiguous(), giving.flatten(channels + 1))
+    return taking.view(giving.shape).movedim(channels, 0)
 
 
 def parameter_groups(

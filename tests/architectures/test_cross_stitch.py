@@ -120,6 +120,23 @@ def test_channels_are_mixed_each_by_its_own_unit():
         torch.testing.assert_close(mixed[:, :, channel], alone)
 
 
+@pytest.mark.parametrize("by_channel", [False, True])
+@pytest.mark.parametrize("places", [(), (2, 2)])
+@pytest.mark.parametrize("columns", [2, 5])
+def test_a_mixture_is_the_sum_in_one_or_all_replicas(columns, places, by_channel):
+    """Few and many columns are mixed by different programs; finite differences know neither."""
+    shape = (columns, columns, 3) if by_channel else (columns, columns)
+    alpha = random(2, *shape, purpose="alpha").requires_grad_()
+    features = random(2, columns, 4, 3, *places).requires_grad_()
+    weights = alpha if by_channel else alpha.unsqueeze(-1).expand(-1, -1, -1, 3)
+    expected = torch.einsum("sijc,sjnc...->sinc...", weights, features)
+    torch.testing.assert_close(torch.func.vmap(cross_stitch)(alpha, features), expected)
+    torch.testing.assert_close(cross_stitch(alpha[0], features[0]), expected[0])
+    own = alpha[0].detach().requires_grad_(), features[0, :, :2].detach().requires_grad_()
+    assert torch.autograd.gradcheck(cross_stitch, own)
+    assert torch.autograd.gradgradcheck(cross_stitch, own)
+
+
 # The network --------------------------------------------------------------------------------------
 
 
@@ -292,13 +309,10 @@ def test_the_units_learn_a_hundred_times_as_fast():
 TASKS = [Task.regression("segments"), Task.classification("normals", classes=2)]
 
 
-def train(**options: Any) -> Fit:
+def train(build: Callable[[], CrossStitch], **options: Any) -> Fit:
     x = random(90, 5, purpose="inputs")
     targets = {"segments": x.sum(1), "normals": (x.prod(1) > 0).long()}
     data = MultiTaskData.multi_label(TASKS, x, targets)
-
-    def build() -> CrossStitch:
-        return CrossStitch(dense, {t.name: nn.Linear(4, t.outputs) for t in TASKS})
 
     def optimiser(named: list[tuple[str, Tensor]]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameter_groups(named, 0.002))
@@ -307,8 +321,15 @@ def train(**options: Any) -> Fit:
     return fit(build, data, **{**settings, **options})
 
 
-def test_all_seeds_at_once_equal_one_after_another():
-    together, apart, alone = train(), train(vectorise=False), train(seeds=[1])
+@pytest.mark.parametrize("channels", [None, (6, 4)])
+def test_all_seeds_at_once_equal_one_after_another(channels):
+    def build() -> CrossStitch:
+        heads = {t.name: nn.Linear(4, t.outputs) for t in TASKS}
+        return CrossStitch(dense, heads, channels=channels)
+
+    together, apart, alone = (
+        train(build, **options) for options in ({}, {"vectorise": False}, {"seeds": [1]})
+    )
     for task in TASKS:
         losses = together.score(task.name, "loss")
         np.testing.assert_allclose(losses, apart.score(task.name, "loss"), rtol=1e-9)
