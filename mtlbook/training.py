@@ -28,6 +28,7 @@ from mtlbook.progress import progress
 from mtlbook.replicas import Replica, Replicas, State
 from mtlbook.tasks import Task
 
+PARTS = ("train", "validation", "test")
 # Relative: far above the rounding of float64, far below what matters.
 ROUNDING = 1e-9
 
@@ -86,14 +87,18 @@ class Fit:
         """A task's metric (by default its own; or `loss`) on a part of the data, a value a seed."""
         own = self._task(task)
         chosen = own.metric.name if metric is None else metric
-        rows = self.results.query("task == @task and metric == @chosen and part == @part")
-        if rows.empty:
+        # Not `query`, which parses its text anew: tuning asks for thousands of scores.
+        wanted = {"task": task, "metric": chosen, "part": part}
+        rows = np.logical_and.reduce(
+            [self.results[name].to_numpy() == value for name, value in wanted.items()]
+        )
+        if not rows.any():
             raise BookError(
                 f"There are no results for the metric {chosen!r} on the part {part!r} of task "
                 f"{task!r}: metrics are {own.metric.name!r} and 'loss', parts are "
                 f"{sorted(self.results.part.unique())}."
             )
-        return rows["value"].to_numpy()
+        return self.results["value"].to_numpy()[rows]
 
     def model(self, seed: int, task: str | None = None) -> nn.Module:
         """The trained model of one seed; the same object at each call.
@@ -140,6 +145,7 @@ def fit(
     stopping: str | None = "joint",
     patience: int | None = None,
     every: int | None = None,
+    scored: Sequence[str] = PARTS,
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float64,
     vectorise: bool = True,
@@ -180,6 +186,8 @@ def fit(
             (`joint`), of one task (its name), or for each task its own (`each`); None for the last.
         patience: evaluations without improvement after which a seed stops; None to take all steps.
         every: steps between two evaluations, by default a fiftieth of all.
+        scored: the parts of the data that the results tell of; leaving out one that nobody asks
+            for saves its predictions.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; the random numbers are the same on each.
         dtype: float64 by default, which gives the same digits on every machine.
         vectorise: False trains one seed after another, for models that `vmap` cannot take.
@@ -221,6 +229,7 @@ def fit(
         stopping=stopping,
         patience=patience,
         every=every,
+        scored=scored,
         device=device,
         dtype=dtype,
         vectorise=vectorise,
@@ -367,6 +376,7 @@ class _Run:
     initialise: Callable[[nn.Module, int], None] | None = None
     stopping: str | None = "joint"
     patience: int | None = None
+    scored: Sequence[str] = PARTS
     dtype: torch.dtype = torch.float64
     vectorise: bool = True
     checkpoint: Path | None = None
@@ -381,6 +391,8 @@ class _Run:
             raise BookError(
                 f"There is no sampling {self.sampling!r}: choose mixed, balanced or alternating."
             )
+        if not self.scored or set(self.scored) - set(PARTS):
+            raise BookError(f"scored names parts of the data among {list(PARTS)}: {self.scored}.")
         given = self.weighting is not None or self.sampling == "alternating"
         if self.balancer is not None and given:
             raise BookError("A balancer combines gradients: give no weighting, and sample jointly.")
@@ -798,7 +810,7 @@ class _Group:
             own = [cache(partial(self.replicas.one, state, n)) for n in range(len(self.members))]
             replicas |= {task.name: own for task in tasks}
             for part, of_seeds in self.pool.rows.items():
-                if not of_seeds.shape[1]:
+                if not of_seeds.shape[1] or part not in self.run.scored:
                     continue
                 predicted = self._predict(part, state)
                 rows += [

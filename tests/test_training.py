@@ -597,6 +597,18 @@ def test_without_validation_rows_the_last_weights_are_kept():
         fitted.score("level", part="validation")
 
 
+def test_what_is_not_scored_changes_nothing_else():
+    options = {"data": make_data(), "seeds": range(2)}
+    whole, less = train(**options), train(**options, scored=["validation", "test"])
+    assert sorted(less.results.part.unique()) == ["test", "validation"]
+    pd.testing.assert_frame_equal(
+        less.results, whole.results.query("part != 'train'").reset_index(drop=True)
+    )
+    pd.testing.assert_frame_equal(less.history, whole.history)
+    with pytest.raises(BookError, match=r"parts of the data among .*: \['tests'\]"):
+        train(**options, scored=["tests"])
+
+
 def test_asking_for_what_is_not_there():
     fitted = train(data=make_data(), seeds=range(2))
     with pytest.raises(BookError, match="Seed 7 was not trained"):

@@ -2,25 +2,27 @@
 
 Ten tasks, the nine answers of the PHQ-9 and the diagnosis that their sum gives, from age, sex,
 income and measures of body and blood (`mtlbook.data.nhanes`): 500 training, 500 validation and
-1,000 test rows, drawn anew for each seed; networks of one hidden layer of 16 tanh units.
+1,000 test rows, drawn anew for each seed; networks of one hidden layer of tanh units.
 
 1. *Fit to shuffled labels.* Each task's labels are permuted among the rows, by itself, and
-   separate and shared networks are trained on 500 of them without any regulariser. Reported is the
-   share of the training loss of a constant prediction that disappears, averaged over the tasks.
+   separate and shared networks of 16 units are trained on 500 of them without any regulariser.
+   Reported is the share of the training loss of a constant prediction that disappears, averaged
+   over the tasks.
 2. *Test loss* on the true labels, averaged over the tasks relative to the loss of a constant
-   prediction: separate networks and a shared trunk with early stopping, an L2 penalty or dropout,
-   three trials each, chosen on validation data; and the shared trunk with early stopping alone and
-   nine learning rates.
+   prediction: separate networks and a shared trunk, all of them stopped at their least validation
+   loss, with nothing else, with an L2 penalty or with dropout. Each of the three has eight trials
+   of width (8 or 32), learning rate and strength, chosen on validation data; the shared trunk with
+   early stopping alone has besides as many as the three together, four widths with six rates.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
 from torch import nn
 
 from mtlbook.data import Holdout, MultiTaskData, nhanes
@@ -28,23 +30,34 @@ from mtlbook.dropout import Dropout
 from mtlbook.randomness import generator
 from mtlbook.selection import select
 from mtlbook.sharing.hard import HardSharing
-from mtlbook.training import Fit, fit
+from mtlbook.training import Fit, fit_trials
 
 SECTION = "4.5"
 DATA = ("nhanes_2017",)
 SEEDS = 10
 
-UNITS = 16
 SPLIT = Holdout(train=500, validation=500, test=1000)
-STEPS = 150
-RATES = (0.001, 0.003, 0.01)
-MORE_RATES = (0.0003, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02)
-REGULARISERS: Mapping[str, Sequence[dict[str, Any]]] = {
-    "early stopping": [{"early": True, "rate": rate} for rate in RATES],
-    "L2 penalty": [{"penalty": penalty} for penalty in (0.03, 0.1, 0.3)],
-    "dropout": [{"dropout": rate} for rate in (0.3, 0.5, 0.7)],
-}
+STEPS, UNITS_ON_NOISE = 150, 16
 NETWORKS = {"separate": 0, "shared": None}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The trials of a regulariser: every combination."""
+
+    rates: Sequence[float]
+    widths: Sequence[int] = (8, 32)
+    penalties: Sequence[float] = (0.0,)
+    dropouts: Sequence[float] = (0.0,)
+
+
+GRIDS = {
+    "early stopping": Grid(rates=(0.001, 0.003, 0.01, 0.03)),
+    "L2 penalty": Grid(rates=(0.01, 0.03), penalties=(0.03, 0.1)),
+    "dropout": Grid(rates=(0.01, 0.03), dropouts=(0.3, 0.6)),
+}
+# As many trials as the others have together.
+ALONE = Grid(rates=(0.003, 0.006, 0.01, 0.02, 0.03, 0.06), widths=(4, 8, 16, 32))
 
 
 def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
@@ -54,24 +67,32 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
     constant = constant_losses(data)
     found = {}
     for name, branch_at in NETWORKS.items():
-        on_noise = train(branch_at, partial(shuffled, data), rate=0.01)
+        (on_noise,) = train(
+            branch_at, partial(shuffled, data), Grid((0.01,), (UNITS_ON_NOISE,)), stopping=None
+        ).values()
         found["fit to shuffled labels", name, "none"] = 1 - np.mean(
             [on_noise.score(task, "loss", "train") / loss for task, loss in constant.items()],
             axis=0,
         )
-        fits = {
-            regulariser: {str(setting): train(branch_at, data, **setting) for setting in grid}
-            for regulariser, grid in REGULARISERS.items()
+        stopping = "each" if name == "separate" else "joint"
+        trials = {
+            regulariser: train(branch_at, data, grid, stopping=stopping)
+            for regulariser, grid in GRIDS.items()
         }
-        fits["best of the three"] = {
-            setting: fit for of_one in fits.values() for setting, fit in of_one.items()
+        trials["best of the three"] = {
+            f"{regulariser}, {trial}": trained
+            for regulariser, own in trials.items()
+            for trial, trained in own.items()
         }
         if name == "shared":
-            fits["early stopping, nine rates"] = {
-                str(rate): train(branch_at, data, rate=rate, early=True) for rate in MORE_RATES
-            }
-        for regulariser, trials in fits.items():
-            found["test loss", name, regulariser] = _selected(trials, branch_at == 0, constant)
+            trials["early stopping, as many trials"] = train(
+                branch_at, data, ALONE, stopping="joint"
+            )
+        for regulariser, own in trials.items():
+            chosen = select(own, each_task=name == "separate")
+            found["test loss", name, regulariser] = np.mean(
+                [chosen.score(task, "loss") / loss for task, loss in constant.items()], axis=0
+            )
     return pd.DataFrame(
         [
             (seed, *key, "relative loss", value)
@@ -94,42 +115,41 @@ def shuffled(data: MultiTaskData, seed: int) -> MultiTaskData:
 
 def _train(
     branch_at: int | None,
-    data: Any,
+    data: MultiTaskData | Callable[[int], MultiTaskData],
+    grid: Grid,
     *,
+    stopping: str | None,
     seeds: Sequence[int],
     device: str,
-    rate: float = 0.003,
-    penalty: float = 0.0,
-    dropout: float = 0.0,
-    early: bool = False,
-) -> Fit:
+) -> dict[str, Fit]:
     first = data if isinstance(data, MultiTaskData) else data(seeds[0])
-    stopping = ("each" if branch_at == 0 else "joint") if early else None
-    return fit(
-        lambda: HardSharing(
-            [nn.Linear(first.inputs.shape[1], UNITS), nn.Tanh(), Dropout(dropout)],
-            first.tasks,
-            UNITS,
-            branch_at,
-        ),
-        data,
-        seeds=seeds,
-        device=device,
-        split=SPLIT,
-        batch_size=50,
-        steps=STEPS,
-        every=STEPS // 20,
-        optimiser=partial(torch.optim.Adam, lr=rate, weight_decay=penalty, fused=True),
-        stopping=stopping,
-        label="NHANES",
-    )
 
+    def network(width: int, dropout: float) -> HardSharing:
+        layers = [nn.Linear(first.inputs.shape[1], width), nn.Tanh(), Dropout(dropout)]
+        return HardSharing(layers, first.tasks, width, branch_at)
 
-def _selected(
-    fits: Mapping[str, Fit], each_task: bool, constant: Mapping[str, float]
-) -> Float[np.ndarray, " seeds"]:
-    chosen = select(fits, each_task=each_task)
-    return np.mean([chosen.score(name, "loss") / loss for name, loss in constant.items()], axis=0)
+    trials: dict[str, Fit] = {}
+    for width, dropout in product(grid.widths, grid.dropouts):
+        trials |= fit_trials(
+            partial(network, width, dropout),
+            data,
+            # Adam's weight decay is the gradient of an L2 penalty.
+            optimisers={
+                f"width {width}, dropout {dropout:g}, rate {rate:g}, penalty {penalty:g}": partial(
+                    torch.optim.Adam, lr=rate, weight_decay=penalty, fused=True
+                )
+                for rate, penalty in product(grid.rates, grid.penalties)
+            },
+            seeds=seeds,
+            device=device,
+            split=SPLIT,
+            batch_size=50,
+            steps=STEPS,
+            every=STEPS // 20,
+            stopping=stopping,
+            label="NHANES",
+        )
+    return trials
 
 
 def constant_losses(data: MultiTaskData) -> dict[str, float]:

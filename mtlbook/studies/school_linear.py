@@ -115,10 +115,11 @@ def fold_numbers(schools: Int[np.ndarray, " students"], seed: int) -> Int[np.nda
 def methods() -> dict[str, Method]:
     """The methods by name; each finds the weights for all of its strengths."""
     strengths = np.geomspace(3.0, 0.003, 10)
+    # Between the model's limits, the block norm at a ratio of 1 and a lasso for each school at 139.
     parts = [
-        {"alpha_block": ratio * strength, "alpha_sparse": strength}
-        for ratio in (3.0, 10.0, 30.0, 100.0)
-        for strength in (0.3, 0.1, 0.03)
+        {"alpha_block": strength, "alpha_sparse": strength / ratio}
+        for ratio in (2.0, 5.0, 15.0, 50.0, 100.0)
+        for strength in (12.0, 6.0, 3.0, 1.5)
     ]
     return {
         "pooled least squares": pooled,
