@@ -7,6 +7,7 @@ from mtlbook import claims as ledger
 from mtlbook.claims import Claim, effect_text, markdown, merge, parse, read, record, table
 from mtlbook.errors import BookError
 from mtlbook.statistics import Effect
+from tests.ledger_hygiene import FIELDS
 
 CLAIM = """
 [[claim]]
@@ -94,20 +95,7 @@ def test_a_faulty_ledger_is_refused_with_the_cause(text, message):
 
 
 def test_a_record_has_exactly_the_promised_keys_in_order():
-    assert list(result()) == [
-        "id",
-        "section",
-        "statement",
-        "effect",
-        "low",
-        "high",
-        "p",
-        "smallest",
-        "seeds",
-        "verdict",
-        "data",
-        "notebook",
-    ]
+    assert tuple(result()) == FIELDS
 
 
 def test_a_record_holds_6_significant_digits_and_the_verdict_of_those():
