@@ -411,9 +411,12 @@ class _Optimisers:
         self, named: Sequence[tuple[str, Tensor]], makers: Sequence[Optimiser], seeds: int
     ) -> None:
         self._stacked = [values for _, values in named]
-        # Views: a step on them changes the stacked parameters.
-        parts = [values.detach().split(seeds) for values in self._stacked]
-        self._parts = list(zip(*parts, strict=True))
+        if len(makers) == 1:
+            self._parts = [tuple(self._stacked)]
+        else:
+            # Views: a step on them changes the stacked parameters.
+            parts = [values.detach().split(seeds) for values in self._stacked]
+            self._parts = list(zip(*parts, strict=True))
         names = [name for name, _ in named]
         self.of_trials = [
             make(list(zip(names, own, strict=True)))
@@ -438,12 +441,16 @@ class _Optimisers:
             values.grad = None
 
     def step(self) -> None:
+        if len(self._parts) > 1:
+            self._hand_out_gradients()
+        for optimiser in self.of_trials:
+            optimiser.step()
+
+    def _hand_out_gradients(self) -> None:
         for values, *own in zip(self._stacked, *self._parts, strict=True):
             gradients = [None] * len(own) if values.grad is None else values.grad.split(self._seeds)
             for part, gradient in zip(own, gradients, strict=True):
                 part.grad = gradient
-        for optimiser in self.of_trials:
-            optimiser.step()
 
 
 class _Group:
