@@ -164,10 +164,13 @@ def readability(
     hidden: Float[Tensor, "examples hidden"],
     features: Float[Tensor, "examples features"],
     examples: int,
+    sets: int = 1,
 ) -> float:
     r"""How well a linear probe, fitted to a few examples, reads the features: its R² on the rest.
 
-    The probe is a ridge regression whose penalty is chosen by its leave-one-out error. The examples
+    The probe is a ridge regression whose penalty is chosen by its leave-one-out error. With about
+    as many examples as units it now and then chooses far too small a one: fit several probes, each
+    to examples of its own, and the median leaves such accidents out. The examples
     must be *few*. A wide random layer keeps every linear function of its inputs, and a probe with
     many examples finds it: that says nothing about what the layer has learnt. A probe with few
     finds a feature only where the layer has brought it to the fore.
@@ -175,21 +178,26 @@ def readability(
     Arguments:
         hidden: what a layer says about the examples.
         features: what is to be read from it.
-        examples: the first ones fit the probe, the others measure it.
+        examples: how many fit a probe, from the first on; those behind all sets measure it.
+        sets: how many probes are fitted.
 
     Returns:
-        The coefficient of determination, averaged over the features; at most 1, and 0 for a probe
-        that knows no better than the mean.
+        The coefficient of determination, averaged over the features, of the probes' median; at most
+        1, and 0 for a probe that knows no better than the mean.
     """
-    if not 2 <= examples < len(hidden):
+    if examples < 2 or not 0 < sets * examples < len(hidden):
         raise BookError(
             f"The probe is fitted to 2 or more of the {len(hidden)} examples, and measured on the "
-            f"others: not to {examples}."
+            f"others: not to {examples}, {sets} times."
         )
     seen, said = hidden.detach().cpu().double().numpy(), features.cpu().double().numpy()
-    probe = RidgeCV(alphas=_RIDGES).fit(seen[:examples], said[:examples])
-    predicted = probe.predict(seen[examples:]).reshape(said[examples:].shape)
-    return float(r2_score(said[examples:], predicted))
+    scores = []
+    for first in range(0, sets * examples, examples):
+        own = slice(first, first + examples)
+        probe = RidgeCV(alphas=_RIDGES).fit(seen[own], said[own])
+        predicted = probe.predict(seen[sets * examples :]).reshape(-1, said.shape[1])
+        scores.append(r2_score(said[sets * examples :], predicted))
+    return float(np.median(scores))
 
 
 def hidden_layer(

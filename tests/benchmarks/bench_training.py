@@ -1,4 +1,4 @@
-"""How fast `fit` is: all seeds at once against one after another, one seed against plain PyTorch.
+"""How fast `fit` is: seeds at once against one after another, trials likewise, one seed by hand.
 
 Everything is timed side by side in one run, and the ratio is what counts: these machines differ and
 are rarely idle. Run with nothing else on the machine, and without the checks of types that slow
@@ -8,6 +8,7 @@ the other tests down:
 """
 
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -19,7 +20,7 @@ from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
-from mtlbook.training import Fit, fit
+from mtlbook.training import Fit, fit, fit_trials
 
 TASKS = [Task.regression("first"), Task.regression("second")]
 SEEDS, STEPS, ROUNDS = 32, 200, 3
@@ -84,6 +85,28 @@ def bench_all_seeds_at_once(benchmark, network):
         f"\n{network}, {SEEDS} seeds, batches of {batch}: at once {median(ratios):.2f} times as "
         f"fast as one after another ({min(ratios):.2f} to {max(ratios):.2f}; aim {aim}), at "
         f"{median(shares):.0%} of the machine's float64 matrix-product rate"
+    )
+
+
+@pytest.mark.parametrize("width", [8, 32])
+def bench_trials_at_once(benchmark, width):
+    """Four trials of a network as small as the chapters', with 16 seeds."""
+    data, build = make_data(16), builder(16, width)
+    trials = {f"rate {r}": partial(torch.optim.Adam, lr=r) for r in (0.001, 0.003, 0.01, 0.03)}
+    options = {"seeds": range(16), "steps": STEPS}
+
+    def at_once() -> dict[str, Fit]:
+        return fit_trials(build, data, optimisers=trials, **options)
+
+    def one_by_one() -> dict[str, Fit]:
+        return {n: fit(build, data, optimiser=own, **options) for n, own in trials.items()}
+
+    ratios = [seconds(one_by_one) / seconds(at_once) for _ in range(ROUNDS)]
+    benchmark.pedantic(at_once, rounds=1)
+    benchmark.extra_info["ratio"] = median(ratios)
+    print(
+        f"\n16-{width}-{width}, 16 seeds, 4 trials: at once {median(ratios):.2f} times as fast as "
+        f"one after another ({min(ratios):.2f} to {max(ratios):.2f})"
     )
 
 

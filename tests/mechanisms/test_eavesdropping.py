@@ -179,9 +179,19 @@ def test_a_probe_with_few_examples_tells_a_focused_layer_from_a_wide_one():
     assert readability(g, g, 10) > 0.999
 
 
+def test_of_several_probes_the_median_counts():
+    """One set of examples whose layer says something else spoils one probe, and not the median."""
+    features = torch.randn(300, 2, generator=torch.Generator().manual_seed(1)).double()
+    hidden = features.clone()
+    hidden[:10] = -hidden[:10]
+    assert readability(hidden, features, 10) < 0
+    assert readability(hidden, features, 10, sets=3) > 0.999
+
+
 def test_a_probe_needs_examples_on_either_side():
-    with pytest.raises(BookError, match="2 or more"):
-        readability(torch.zeros(5, 2), torch.zeros(5, 1), 5)
+    for examples, sets in ((5, 1), (1, 1), (2, 3), (2, 0)):
+        with pytest.raises(BookError, match="2 or more"):
+            readability(torch.zeros(5, 2), torch.zeros(5, 1), examples, sets)
 
 
 def test_the_mechanism_shows_in_the_layer():
