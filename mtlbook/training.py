@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mtlbook.data.batches import Minibatches
-from mtlbook.data.multi_task_data import Holdout, MultiTaskData
+from mtlbook.data.multi_task_data import PARTS, Holdout, MultiTaskData
 from mtlbook.data.pool import Pool
 from mtlbook.devices import resolve
 from mtlbook.errors import BookError
@@ -28,7 +28,6 @@ from mtlbook.progress import progress
 from mtlbook.replicas import Replica, Replicas, State
 from mtlbook.tasks import Task
 
-PARTS = ("train", "validation", "test")
 # Relative: far above the rounding of float64, far below what matters.
 ROUNDING = 1e-9
 
@@ -280,13 +279,11 @@ def fit_trials(
         >>> list(select(trials).choices["sum"])
         ['rate 0.1', 'rate 0.1', 'rate 0.1']
     """
+    if not optimisers:
+        raise BookError("There is no trial: name at least one optimiser.")
     alone = {"optimiser", "learning_rate", "proximal", "vectorise"} & set(options)
-    if alone or not optimisers:
-        raise BookError(
-            f"Trials at once do not take {sorted(alone)}: call fit for each trial."
-            if alone
-            else "There is no trial: name at least one optimiser."
-        )
+    if alone:
+        raise BookError(f"Trials at once do not take {sorted(alone)}: call fit for each trial.")
     return _train(build, data, optimisers=optimisers, label=label, **options)
 
 
@@ -615,7 +612,7 @@ class _Group:
                 optimisers.set_rates(self.run.schedule(step))
 
     def _step(
-        self, chosen: Sequence[int], batches: list[tuple], losses: Float[Tensor, "seeds tasks"]
+        self, chosen: Sequence[int], batches: list[tuple], losses: Float[Tensor, "members tasks"]
     ) -> None:
         """One optimiser step on the batches of the chosen streams; fills in its losses."""
         served = [self.streams[index][0] for index in chosen]
@@ -669,7 +666,7 @@ class _Group:
         for name, values in changed.items():
             self.replicas.parameters[f"model.{name}"].copy_(values)
 
-    def _check_finite(self, losses: Float[Tensor, "steps seeds tasks"]) -> None:
+    def _check_finite(self, losses: Float[Tensor, "steps members tasks"]) -> None:
         trained = torch.zeros(len(losses), 1, len(self.tasks), dtype=torch.bool)
         for number, row in enumerate(trained[:, 0]):
             for index in self._serving(self.step + number):
@@ -678,11 +675,11 @@ class _Group:
         training = (self.stopped_at == 0).view(1, -1, 1)
         wrong = torch.nonzero(~torch.isfinite(losses.cpu()) & trained & training)
         if len(wrong):
-            step, seed, task = wrong[0].tolist()
+            step, member, task = wrong[0].tolist()
             raise TrainingDivergedError(
                 f"The loss of task {self.tasks[task].name!r} became "
-                f"{float(losses[step, seed, task])} for seed {self.members[seed]} "
-                f"{self._of_trial(seed)}at step {self.step + step + 1}: lower the learning rate, "
+                f"{float(losses[step, member, task])} for seed {self.members[member]} "
+                f"{self._of_trial(member)}at step {self.step + step + 1}: lower the learning rate, "
                 "or look for extreme values in the task's inputs and targets."
             )
 

@@ -9,13 +9,7 @@ from mtlbook.columns import Columns
 from mtlbook.errors import BookError
 from mtlbook.randomness import generator
 
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def random(*shape: int) -> Tensor:

@@ -11,6 +11,8 @@ from mtlbook.errors import BookError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
+PARTS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True, eq=False)
 class MultiTaskData:
@@ -199,7 +201,7 @@ class Holdout:
     labels: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("train", "validation", "test"):
+        for name in PARTS:
             asked = getattr(self, name)
             if asked < 0 or (isinstance(asked, float) and asked > 1):
                 raise BookError(
@@ -258,7 +260,7 @@ class Holdout:
                     )
                 rows.append(shuffled[taken : taken + size])
                 taken += size
-        train, validation, test = (torch.cat(parts[p]) for p in ("train", "validation", "test"))
+        train, validation, test = (torch.cat(parts[p]) for p in PARTS)
         return train, validation, test
 
     def _size(self, part: str, rows: int) -> int:
@@ -296,7 +298,7 @@ class Consecutive(Holdout):
 
 def _check(data: MultiTaskData, split: Split, seed: int) -> None:
     for task in data.tasks:
-        for part in ("train", "validation", "test"):
+        for part in PARTS:
             rows = getattr(split, part)
             if len(rows) and not split.labelled[task.name][rows].any():
                 raise BookError(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtlbook.data import embedded, mnist
-from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
+from mtlbook.data.multi_task_data import PARTS, Consecutive, MultiTaskData
 from mtlbook.errors import BookError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
@@ -126,8 +126,7 @@ def _assembled(
     offset: int,
 ) -> MultiTaskData:
     inputs, targets = [], {"left": [], "right": []}
-    names = ("train", "validation", "test")
-    for name, (images, labels) in zip(names, parts, strict=True):
+    for name, (images, labels) in zip(PARTS, parts, strict=True):
         left, right = _pairs(len(images), getattr(split, name), seed, name)
         inputs.append(overlay(images[left], images[right], canvas=canvas, offset=offset))
         targets["left"].append(labels[left])

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from mtlbook.data.multi_task_data import Holdout, MultiTaskData, Split
+from mtlbook.data.multi_task_data import PARTS, Holdout, MultiTaskData, Split
 from mtlbook.errors import BookError
 from mtlbook.tasks import Task
 
@@ -48,7 +48,7 @@ class Pool:
         step = len(sets[0].inputs) if len(sets) > 1 else 0
         self.rows: dict[str, Tensor] = {}
         self.labelled: dict[str, dict[str, Tensor]] = {}
-        for part in ("train", "validation", "test"):
+        for part in PARTS:
             rows = [self._useful(split, part) for split in splits]
             if len({len(each) for each in rows}) > 1:
                 raise BookError(

@@ -86,29 +86,28 @@ def contestants(
     optimisers = {name: partial(descent, rate=rate) for name, rate in rates.items()}
     apart = partial(split_network, 0)
     trained = fit_trials(apart, data, optimisers=optimisers, steps=steps, stopping="each", **common)
-    separate = {
-        name: fit(
-            apart,
-            data,
-            steps=more_steps,
-            optimiser=partial(descent, rate=SLOWER * rate),
-            initialise=partial(go_on, trained[name]),
-            stopping="each",
-            **common,
-        )
-        for name, rate in rates.items()
-    }
-    stitched = {
-        name: fit(
-            stitched_network,
-            data,
-            steps=more_steps,
-            optimiser=partial(descent_with_units, rate=SLOWER * rate),
-            initialise=partial(stitch, trained[name]),
-            **common,
-        )
-        for name, rate in rates.items()
-    }
+
+    def second_training(
+        build: Callable[[], nn.Module],
+        start: Callable[[Fit, nn.Module, int], None],
+        optimiser: Callable[..., torch.optim.Optimizer],
+        **options: Any,
+    ) -> dict[str, Fit]:
+        return {
+            name: fit(
+                build,
+                data,
+                steps=more_steps,
+                optimiser=partial(optimiser, rate=SLOWER * rate),
+                initialise=partial(start, trained[name]),
+                **common,
+                **options,
+            )
+            for name, rate in rates.items()
+        }
+
+    separate = second_training(apart, go_on, descent, stopping="each")
+    stitched = second_training(stitched_network, stitch, descent_with_units)
     splits = {
         f"split after {shared}": fit_trials(
             partial(split_network, shared),

@@ -37,6 +37,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from torch import Tensor, nn
 
 from mtlbook.data import Consecutive, MultiTaskData
+from mtlbook.data.multi_task_data import PARTS
 from mtlbook.data.registry import fetch
 from mtlbook.data.scaling import standardised
 from mtlbook.data.school import read_schools
@@ -74,7 +75,7 @@ class Students:
     def group(self, schools: Sequence[int]) -> MultiTaskData:
         """Some schools as one regression; the last input is a school's number in the group."""
         rows, targets = [], []
-        for part in ("train", "validation", "test"):
+        for part in PARTS:
             inputs, scores = self.inputs[part][schools], self.scores[part][schools]
             number = torch.arange(len(schools)).to(inputs)[:, None, None]
             rows.append(torch.cat([inputs, number.expand(*scores.shape, 1)], dim=2).flatten(0, 1))

@@ -36,6 +36,7 @@ from sklearn.linear_model import LinearRegression
 from torch import Tensor
 
 from mtlbook.data import Consecutive
+from mtlbook.data.multi_task_data import PARTS
 from mtlbook.mechanisms.eavesdropping import hidden_layer
 from mtlbook.mechanisms.representation_bias import tuned_head
 from mtlbook.selection import select
@@ -148,11 +149,10 @@ def representations(
 
 def heads(students: Students, represent: Represent) -> Float[np.ndarray, "schools test"]:
     """Test predictions of a head for each school on a frozen representation."""
-    parts = ("train", "validation", "test")
     predicted = []
     for school in range(len(students.scores["test"])):
-        hidden = represent(torch.cat([students.inputs[name][school] for name in parts]))
-        target = torch.cat([students.scores[name][school] for name in parts])[:, None]
-        sizes = [len(students.scores[name][school]) for name in parts]
+        hidden = represent(torch.cat([students.inputs[name][school] for name in PARTS]))
+        target = torch.cat([students.scores[name][school] for name in PARTS])[:, None]
+        sizes = [len(students.scores[name][school]) for name in PARTS]
         predicted.append(tuned_head(hidden, target, sizes[0], sizes[1], PENALTIES)[:, 0])
     return torch.stack(predicted).numpy()

@@ -23,12 +23,7 @@ from mtlbook.training import Fit, fit
 NAMES = ("segments", "normals", "depth", "edges")
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def dense() -> list[nn.Module]:

@@ -15,12 +15,7 @@ from mtlbook.tasks import Task
 TASKS = [Task.regression("price", outputs=2), Task.classification("kind", 3), Task.binary("sold")]
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def stages():
