@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 Features = Float[Tensor, "columns examples ..."]
 
@@ -38,7 +38,7 @@ class Columns(nn.Module):
         modules: one a column; they share no parameter.
 
     Raises:
-        BookError: for modules that share a parameter.
+        UsageError: for modules that share a parameter.
 
     Example:
         >>> columns = Columns([nn.Linear(8, 4), nn.Linear(8, 4), nn.Linear(8, 4)])
@@ -52,7 +52,7 @@ class Columns(nn.Module):
         super().__init__()
         owned = [id(p) for module in modules for p in module.parameters()]
         if len(set(owned)) < len(owned):
-            raise BookError("The columns share parameters: make new layers for each column.")
+            raise UsageError("The columns share parameters: make new layers for each column.")
         if _agree(modules):
             self.stacked = _stack(modules)
         else:
@@ -64,7 +64,7 @@ class Columns(nn.Module):
             return _together(self.stacked, features)
         computed = [module(own) for module, own in zip(self.apart, features, strict=True)]
         if len({own.shape for own in computed}) > 1:
-            raise BookError(
+            raise UsageError(
                 "The columns compute features of different shapes, "
                 f"{[tuple(own.shape[1:]) for own in computed]}: give them layers with equal "
                 "outputs."
@@ -84,13 +84,13 @@ class Columns(nn.Module):
         """Give one column the parameters and buffers of a trained module (its `state_dict`).
 
         Raises:
-            BookError: for a state with other names or shapes.
+            UsageError: for a state with other names or shapes.
         """
         own = self.column(number)
         try:
             own.load_state_dict(state)
         except RuntimeError as error:
-            raise BookError(f"The weights do not fit the column: {error}") from error
+            raise UsageError(f"The weights do not fit the column: {error}") from error
         if not hasattr(self, "stacked"):
             self.apart[number].load_state_dict(state)
             return

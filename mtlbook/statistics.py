@@ -17,7 +17,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 Verdict = Literal["supported", "contradicted", "negligible", "inconclusive"]
 
@@ -83,7 +83,7 @@ def paired_effect(
         return effect(difference)
     difference, baseline = _checked(difference), _checked(baseline)
     if abs(baseline.mean()) <= 1e-12 * np.abs(baseline).max():
-        raise BookError(_NO_BASELINE)
+        raise UsageError(_NO_BASELINE)
 
     def percent(difference: Any, baseline: Any, axis: int) -> Any:
         return 100 * difference.mean(axis=axis) / np.abs(baseline.mean(axis=axis))
@@ -93,7 +93,7 @@ def paired_effect(
         low, high = _bootstrap((difference, baseline), percent)
     if not np.isfinite([low, high]).all():
         # So many baselines are 0 that a resample can consist of them alone.
-        raise BookError(_NO_BASELINE)
+        raise UsageError(_NO_BASELINE)
     estimate = float(percent(difference, baseline, axis=-1))
     return Effect(estimate, low, high, _sign_flip_p(difference), len(difference))
 
@@ -106,7 +106,7 @@ def effect(differences: Float[np.ndarray, "seeds"]) -> Effect:
     one is counted among them, so that p is never 0.
 
     Raises:
-        BookError: for fewer than two seeds, or a value that is not finite.
+        UsageError: for fewer than two seeds, or a value that is not finite.
 
     Example:
         >>> effect(np.array([1.0, 2.0, 3.0, 4.0])).p  # 2 of the 16 sign patterns
@@ -221,7 +221,7 @@ def verdict(effect: Effect, smallest: float) -> Verdict:
         'negligible'
     """
     if not smallest > 0:
-        raise BookError(f"the smallest effect that matters must be above 0, not {smallest}")
+        raise UsageError(f"the smallest effect that matters must be above 0, not {smallest}")
     if effect.low > 0 and effect.estimate >= smallest:
         return "supported"
     if effect.high < 0 and effect.estimate <= -smallest:
@@ -338,7 +338,7 @@ def _relative_improvement(
     higher_is_better: Bool[np.ndarray, "..."],
 ) -> Float[np.ndarray, "*shape"]:
     if (baseline == 0).any():
-        raise BookError(
+        raise UsageError(
             "a relative effect needs a baseline that is nowhere 0; "
             "compare in the metric's own unit (relative = false) instead"
         )
@@ -347,8 +347,8 @@ def _relative_improvement(
 
 def _checked(values: Float[np.ndarray, "seeds"]) -> Float[np.ndarray, "seeds"]:
     if len(values) < 2:
-        raise BookError(f"an interval needs at least 2 seeds, not {len(values)}: ask for more")
+        raise UsageError(f"an interval needs at least 2 seeds, not {len(values)}: ask for more")
     if not np.isfinite(values).all():
         where = np.flatnonzero(~np.isfinite(values)).tolist()
-        raise BookError(f"values must be finite; those at the positions {where} are not")
+        raise UsageError(f"values must be finite; those at the positions {where} are not")
     return values

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 Kind = Literal[
     "regression",
@@ -130,12 +130,12 @@ class Task:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
-            raise BookError(
+            raise UsageError(
                 f"A task's name becomes part of its head's parameter names: {self.name!r} must be "
                 "an identifier (letters, digits and underscores, not starting with a digit)."
             )
         if self.outputs < 1:
-            raise BookError(f"Task {self.name!r} needs at least one output, not {self.outputs}.")
+            raise UsageError(f"Task {self.name!r} needs at least one output, not {self.outputs}.")
 
     @staticmethod
     def regression(name: str, outputs: int = 1, metric: str | None = None) -> "Task":
@@ -215,7 +215,7 @@ class Task:
             0-or-1 target per example becomes a column.
 
         Raises:
-            BookError: for a wrong shape, or values that the kind of task does not have.
+            UsageError: for a wrong shape, or values that the kind of task does not have.
         """
         dimensions = {"classification": 1, "tagging": 2, "dense classification": 3}.get(
             self.kind, 4 if self.kind == "dense regression" else 2
@@ -225,21 +225,21 @@ class Task:
             target = target.unsqueeze(1)
         wide = self.is_classification or (target.ndim > 1 and target.shape[1] == self.outputs)
         if target.ndim != dimensions or not wide:
-            raise BookError(
+            raise UsageError(
                 f"The targets of task {self.name!r} ({self.kind}, {self.outputs} outputs) have the "
                 f"shape {shape}; see the table in Task for the shape that they need."
             )
         if not self.is_classification:
             return target if target.is_floating_point() else target.double()
         if target.is_floating_point():
-            raise BookError(
+            raise UsageError(
                 f"Task {self.name!r} is a {self.kind}: its targets must be class numbers "
                 f"(integers from 0 to {self.outputs - 1}), not {target.dtype}."
             )
         return target.long()
 
     def check_values(self, target: Tensor) -> None:
-        """Raise a `BookError` where labelled targets have values that the task cannot have."""
+        """Raise a `UsageError` where labelled targets have values that the task cannot have."""
         if self.is_classification:
             known = target[target != IGNORED]
             impossible = (known < 0) | (known >= self.outputs)
@@ -249,7 +249,7 @@ class Task:
         else:
             impossible, possible = ~torch.isfinite(target), "finite numbers"
         if impossible.any():
-            raise BookError(
+            raise UsageError(
                 f"{int(impossible.sum())} labelled targets of task {self.name!r} are not "
                 f"{possible}: mend them, or mark their rows as not labelled."
             )
@@ -259,7 +259,7 @@ def _make(name: str, kind: Kind, outputs: int, metric: str | None) -> Task:
     metrics = {candidate.name: candidate for candidate in _METRICS[kind]}
     chosen = next(iter(metrics)) if metric is None else metric
     if chosen not in metrics:
-        raise BookError(
+        raise UsageError(
             f"Task {name!r} ({kind}) has no metric {chosen!r}: choose one of {', '.join(metrics)}."
         )
     return Task(name, kind, outputs, metrics[chosen])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.func import stack_module_state, vmap
 
 from mtlbook.columns import Columns
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -105,17 +105,17 @@ def test_a_column_with_buffers_is_loaded_with_them():
 
 def test_weights_that_do_not_fit_are_refused():
     columns = Columns([nn.Linear(5, 4) for _ in range(2)])
-    with pytest.raises(BookError, match="do not fit the column"):
+    with pytest.raises(UsageError, match="do not fit the column"):
         columns.load(0, nn.Linear(5, 3).state_dict())
 
 
 def test_columns_that_share_parameters_are_refused():
     layer = nn.Linear(5, 4)
-    with pytest.raises(BookError, match="share parameters"):
+    with pytest.raises(UsageError, match="share parameters"):
         Columns([layer, layer])
 
 
 def test_outputs_of_different_shapes_are_refused():
     columns = Columns([nn.Linear(5, 4), nn.Linear(5, 3)])
-    with pytest.raises(BookError, match="different shapes"):
+    with pytest.raises(UsageError, match="different shapes"):
         columns(random(2, 7, 5))

@@ -1,16 +1,19 @@
 """The package is a house of floors: imports run downward only."""
 
 import ast
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 
 import pytest
 
+import mtlbook
 from tests.project import imported, package_modules
 
 # Lowest first. What stands on one floor may import its neighbours, but not in a circle.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "randomness", "columns", "dropout", "files", "devices", "progress"}),
-    frozenset({"tasks"}),
+    frozenset({"errors", "randomness", "devices"}),
+    frozenset({"tasks", "layers", "columns"}),
     frozenset({"data"}),
     frozenset(
         {
@@ -23,12 +26,9 @@ FLOORS: tuple[frozenset[str], ...] = (
             "weighting",
         }
     ),
-    frozenset({"replicas", "training"}),
-    frozenset({"selection", "statistics", "claims", "plots"}),
-    frozenset({"studies"}),
-    frozenset({"chapter", "exercises"}),
-    frozenset({"runner"}),
-    frozenset({"cli"}),
+    frozenset({"training"}),
+    frozenset({"statistics"}),
+    frozenset({"book"}),
 )
 # A method stands alone: its folder imports no other method's folder.
 METHODS = FLOORS[3]
@@ -69,10 +69,21 @@ def test_every_part_stands_on_one_floor() -> None:
     assert set(links()) <= set(known), "add the new part to FLOORS"
 
 
-def test_the_package_itself_imports_nothing_of_its_own() -> None:
+def test_the_package_itself_imports_nothing_before_it_is_asked_for() -> None:
     """Whoever imports any part imports `mtlbook/__init__.py` first."""
-    tree = ast.parse(package_modules()["mtlbook"].read_text(encoding="utf-8"))
-    assert [name for name in imported(tree) if name.startswith("mtlbook")] == []
+    imported = "[m for m in sys.modules if m.startswith(('mtlbook.', 'torch'))]"
+    code = f"import sys, mtlbook; print({imported})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_public_names_are_those_of_their_modules() -> None:
+    assert {name: getattr(mtlbook, name).__name__ for name in mtlbook.__all__} == {
+        name: name for name in mtlbook.__all__
+    }
+    assert sorted(mtlbook._HOMES) == sorted(mtlbook.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'fits'"):
+        _ = mtlbook.fits
 
 
 def test_imports_run_downward_only() -> None:
@@ -97,9 +108,9 @@ def test_no_import_is_relative() -> None:
 @pytest.mark.parametrize(
     ("links", "found"),
     [
-        ({"training": {"tasks", "sharing"}, "claims": {"statistics"}}, []),
+        ({"training": {"tasks", "sharing"}, "book": {"statistics"}}, []),
         ({"sharing": {"training"}}, ["sharing imports training"]),
-        ({"data": {"cli"}}, ["data imports cli"]),
+        ({"data": {"book"}}, ["data imports book"]),
         ({"sharing": {"weighting"}}, ["sharing imports weighting"]),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlbook import claims as ledger
+from mtlbook.book import claims as ledger
 from tests.ledger_hygiene import figure_faults, ledger_faults
 from tests.notebook_hygiene import CHECKS, Book, Check, copies, shown
 from tests.project import PACKAGE, ROOT, notebooks, package_modules
@@ -56,7 +56,9 @@ def test_figures_are_those_of_the_notebooks(books: list[Book]) -> None:
 
 
 def test_the_ledger_fits_the_notebooks_and_the_claims(books: list[Book]) -> None:
-    claims = tomllib.loads((PACKAGE / "claims.toml").read_text(encoding="utf-8")).get("claim", [])
+    claims = tomllib.loads((PACKAGE / "book" / "claims.toml").read_text(encoding="utf-8")).get(
+        "claim", []
+    )
     records = json.loads((FIGURES / "claims.json").read_text(encoding="utf-8"))
     assert ledger_faults(books, claims, records) == []
 

@@ -129,7 +129,7 @@ def test_the_lock_names_the_command_that_makes_it() -> None:
 
 
 def test_conda_gets_pip_the_lock_and_the_package() -> None:
-    assert conda_dependencies()[1:] == ["pip", {"pip": ["-r requirements.txt", "-e ."]}]
+    assert conda_dependencies()[1:] == ["pip", {"pip": ["-r requirements.txt", '-e ".[book]"']}]
 
 
 def test_conda_gets_a_python_that_the_package_admits() -> None:
@@ -152,7 +152,11 @@ def test_what_is_installed_has_no_address(path: Path) -> None:
 
 
 def test_the_package_imports_only_what_it_declares() -> None:
-    known = importable_dependencies(frozenset({"cluster"})) | sys.stdlib_module_names | {"mtlbook"}
+    known = (
+        importable_dependencies(frozenset({"book", "cluster"}))
+        | sys.stdlib_module_names
+        | {"mtlbook"}
+    )
     undeclared = [
         f"{module} imports {name}"
         for module, path in package_modules().items()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import mannwhitneyu, norm, permutation_test
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.statistics import (
     Effect,
     NegativeTransfer,
@@ -69,7 +69,7 @@ def test_a_relative_effect_of_a_negative_baseline_keeps_its_direction():
 
 
 def test_a_relative_effect_refuses_a_baseline_of_mean_0():
-    with pytest.raises(BookError, match="mean is not 0"):
+    with pytest.raises(UsageError, match="mean is not 0"):
         paired_effect(np.ones(2), np.array([-1.0, 1.0]), higher_is_better=True, relative=True)
 
 
@@ -141,7 +141,7 @@ def test_the_interval_of_a_median_that_no_seed_moves_is_finite():
     [([1.0], "at least 2 seeds"), ([1.0, float("nan"), 2.0, float("inf")], r"positions \[1, 3\]")],
 )
 def test_differences_that_have_no_interval_are_refused(differences, message):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         effect(np.array(differences))
 
 
@@ -183,7 +183,7 @@ def test_the_verdict_follows_the_rule(low, estimate, high, expected):
 
 
 def test_a_smallest_effect_of_0_is_refused():
-    with pytest.raises(BookError, match="above 0"):
+    with pytest.raises(UsageError, match="above 0"):
         verdict(Effect(1.0, 0.5, 1.5, 0.5, 8), 0.0)
 
 
@@ -305,7 +305,7 @@ def test_a_summary_has_each_group_s_mean_and_interval_in_the_frame_s_order():
 
 def test_a_baseline_that_is_0_for_most_seeds_is_refused_and_gives_no_nan():
     baseline = np.array([0.0] * 7 + [0.2])
-    with pytest.raises(BookError, match=r"mean is not 0, in the resamples"):
+    with pytest.raises(UsageError, match=r"mean is not 0, in the resamples"):
         paired_effect(baseline / 2, baseline, higher_is_better=False, relative=True)
 
 

@@ -13,7 +13,7 @@ from sklearn import metrics
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.tasks import IGNORED, Task
 
 finite = st.floats(-20, 20)
@@ -188,20 +188,20 @@ def test_a_renamed_task_differs_by_its_name_only():
 
 @pytest.mark.parametrize("name", ["", "1st", "my task", "a.b", "c-class"])
 def test_a_name_that_is_no_identifier_is_refused(name: str):
-    with pytest.raises(BookError, match="must be an identifier"):
+    with pytest.raises(UsageError, match="must be an identifier"):
         Task.regression(name)
 
 
 @pytest.mark.parametrize("outputs", [0, -1])
 def test_a_head_without_outputs_is_refused(outputs: int):
-    with pytest.raises(BookError, match=r"'a' needs at least one output"):
+    with pytest.raises(UsageError, match=r"'a' needs at least one output"):
         Task.regression("a", outputs=outputs)
 
 
 def test_an_unknown_metric_is_refused_with_the_possible_ones():
-    with pytest.raises(BookError, match=r"no metric 'bleu': choose one of accuracy, error rate"):
+    with pytest.raises(UsageError, match=r"no metric 'bleu': choose one of accuracy, error rate"):
         Task.binary("a", metric="bleu")
-    with pytest.raises(BookError, match=r"no metric 'accuracy': .*mean squared error"):
+    with pytest.raises(UsageError, match=r"no metric 'accuracy': .*mean squared error"):
         Task.regression("a", metric="accuracy")
 
 
@@ -220,7 +220,7 @@ def test_an_unknown_metric_is_refused_with_the_possible_ones():
 )
 def test_targets_of_a_wrong_shape_are_refused(task: Task, shape: tuple[int, ...]):
     target = torch.zeros(shape, dtype=torch.long if task.is_classification else torch.float64)
-    with pytest.raises(BookError) as error:
+    with pytest.raises(UsageError) as error:
         task.check(target)
     assert "'a'" in str(error.value)
     assert str(shape) in str(error.value)
@@ -246,7 +246,7 @@ def test_targets_of_the_right_shape_go_into_the_loss(task: Task, shape: tuple[in
 
 
 def test_only_a_single_column_may_be_given_flat():
-    with pytest.raises(BookError, match=r"'a' \(regression, 2 outputs\)"):
+    with pytest.raises(UsageError, match=r"'a' \(regression, 2 outputs\)"):
         Task.regression("a", 2).check(torch.zeros(5))
 
 
@@ -258,7 +258,7 @@ def test_a_single_column_may_be_given_flat():
 
 def test_class_numbers_must_be_whole():
     with pytest.raises(
-        BookError, match=r"class numbers \(integers from 0 to 2\), not torch.float64"
+        UsageError, match=r"class numbers \(integers from 0 to 2\), not torch.float64"
     ):
         Task.classification("a", 3).check(torch.zeros(4, dtype=torch.float64))
 
@@ -274,7 +274,7 @@ def test_class_numbers_must_be_whole():
 )
 def test_impossible_values_are_counted_and_refused(task: Task, values, count: int, possible: str):
     with pytest.raises(
-        BookError, match=rf"{count} labelled targets of task 'a' are not {possible}"
+        UsageError, match=rf"{count} labelled targets of task 'a' are not {possible}"
     ):
         task.check_values(torch.tensor(values))
 

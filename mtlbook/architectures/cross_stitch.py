@@ -27,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtlbook.columns import EXAMPLES_LAST, Columns
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 
 class CrossStitch(nn.Module):
@@ -71,18 +71,18 @@ class CrossStitch(nn.Module):
     ) -> None:
         super().__init__()
         if len(heads) < 2:
-            raise BookError("Cross-stitch units join columns: give heads for at least two tasks.")
+            raise UsageError("Cross-stitch units join columns: give heads for at least two tasks.")
         made = [list(stages()) for _ in heads]
         depth = len(made[0])
         if not depth or any(len(own) != depth for own in made):
-            raise BookError(
+            raise UsageError(
                 f"The columns have {[len(own) for own in made]} stages: stages() must make the "
                 "same number, at least one, at each call."
             )
         self.columns = nn.ModuleList(Columns(level) for level in zip(*made, strict=True))
         self.heads = nn.ModuleDict(heads)
         if channels is not None and len(channels) != depth:
-            raise BookError(
+            raise UsageError(
                 f"There are {len(channels)} numbers of channels for {depth} stages: give one "
                 "for each stage."
             )
@@ -127,7 +127,7 @@ class CrossStitch(nn.Module):
 
     def _number(self, task: str) -> int:
         if task not in self.heads:
-            raise BookError(f"There is no column for {task!r}: choose among {list(self.heads)}.")
+            raise UsageError(f"There is no column for {task!r}: choose among {list(self.heads)}.")
         return list(self.heads).index(task)
 
 
@@ -143,7 +143,7 @@ def cross_stitch(
         tensor([11., 20.])
     """
     if alpha.ndim == 3 and alpha.shape[2] != features.shape[2]:
-        raise BookError(
+        raise UsageError(
             f"A cross-stitch unit for {alpha.shape[2]} channels stands behind a stage that gives "
             f"{features.shape[2]}: name the stage's own number in channels."
         )
@@ -192,7 +192,7 @@ def parameter_groups(
     mixing = [(name, values) for name, values in named if "mixing" in name.split(".")]
     others = [(name, values) for name, values in named if "mixing" not in name.split(".")]
     if not mixing:
-        raise BookError("There is no cross-stitch unit (mixing) among these parameters.")
+        raise UsageError("There is no cross-stitch unit (mixing) among these parameters.")
     return [
         {"params": others, "lr": learning_rate},
         {"params": mixing, "lr": factor * learning_rate},

@@ -45,7 +45,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 
 
@@ -123,9 +123,9 @@ class GradientReversal(nn.Module):
     def __init__(self, steps: int | None, strength: float = 1.0) -> None:
         super().__init__()
         if steps is not None and steps < 1:
-            raise BookError(f"The schedule of λ takes at least 1 step, or None, not {steps}.")
+            raise UsageError(f"The schedule of λ takes at least 1 step, or None, not {steps}.")
         if not 0 <= strength < float("inf"):
-            raise BookError(
+            raise UsageError(
                 f"The strength of a gradient reversal is a finite λ of at least 0, not {strength}: "
                 "the reversal itself has the minus sign."
             )
@@ -179,9 +179,9 @@ class AdversarialSharing(nn.Module):
         super().__init__()
         both = sorted(set(heads) & set(adversaries))
         if both:
-            raise BookError(f"{both} are both heads and adversaries: the trunk can only do one.")
+            raise UsageError(f"{both} are both heads and adversaries: the trunk can only do one.")
         if not heads or not adversaries:
-            raise BookError("Adversarial sharing needs at least one head and one adversary.")
+            raise UsageError("Adversarial sharing needs at least one head and one adversary.")
         self.trunk = nn.Sequential(*stages)
         self.heads = nn.ModuleDict(heads)
         self.adversaries = nn.ModuleDict(adversaries)
@@ -294,7 +294,7 @@ def proxy_a_distance(
     """
     fewest = min(len(source), len(target))
     if not 2 <= folds <= fewest:
-        raise BookError(
+        raise UsageError(
             f"{folds} folds of domains with {len(source)} and {len(target)} rows: choose from 2 "
             f"to {fewest} folds, so that each holds rows of both."
         )

@@ -13,7 +13,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
 
@@ -87,11 +87,11 @@ def related_tasks(
     """
     clusters = (tasks,) if isinstance(tasks, int) else tuple(tasks)
     if not clusters or min(clusters) < 1:
-        raise BookError(f"tasks must be at least 1 in each cluster, not {tasks}.")
+        raise UsageError(f"tasks must be at least 1 in each cluster, not {tasks}.")
     check_counts(rows=rows, inputs=inputs, features=features)
     for dial, value in {"shared_features": shared_features, "shared_heads": shared_heads}.items():
         if not 0 <= value <= 1:
-            raise BookError(f"{dial} is a share: it must lie between 0 and 1, not at {value}.")
+            raise UsageError(f"{dial} is a share: it must lie between 0 and 1, not at {value}.")
 
     represent = torch.matmul if linear else _hidden
     reference = None if linear else _reference_inputs(seed, inputs)
@@ -167,7 +167,7 @@ def layered_tasks(
     """
     check_counts(tasks=tasks, rows=rows, inputs=inputs, features=features)
     if not 0 <= shared_upper <= 1:
-        raise BookError(
+        raise UsageError(
             f"shared_upper is a share: it must lie between 0 and 1, not at {shared_upper}."
         )
     lower = (
@@ -232,9 +232,9 @@ def two_scales(
     """
     check_counts(rows=rows, inputs=inputs, features=features, classes=classes)
     if not scale > 0:
-        raise BookError(f"scale must be above 0, not {scale}.")
+        raise UsageError(f"scale must be above 0, not {scale}.")
     if not 0 <= shared_features <= 1:
-        raise BookError(f"shared_features must lie between 0 and 1, not at {shared_features}.")
+        raise UsageError(f"shared_features must lie between 0 and 1, not at {shared_features}.")
     common, own = (
         _GAIN
         / sqrt(inputs)
@@ -284,4 +284,4 @@ def check_counts(**counts: int) -> None:
     """Refuse a count below 1, by its name."""
     for name, count in counts.items():
         if count < 1:
-            raise BookError(f"{name} must be at least 1, not {count}.")
+            raise UsageError(f"{name} must be at least 1, not {count}.")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.data.scaling import standardised
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -98,7 +98,7 @@ def digit_domains(
     images, label = _digits()
     size = len(images) // len(chosen) if rows is None else rows
     if not 1 <= size * len(chosen) <= len(images):
-        raise BookError(
+        raise UsageError(
             f"{len(chosen)} disjoint domains of {size} rows cannot be made of the "
             f"{len(images)} digits: ask for 1 to {len(images) // len(chosen)} rows."
         )
@@ -184,7 +184,7 @@ def load(name: str) -> MultiTaskData:
     """An embedded data set by its name, as its function makes it without arguments.
 
     Raises:
-        BookError: for an unknown name, with the names that there are.
+        UsageError: for an unknown name, with the names that there are.
     """
     _check_names("embedded data set", (name,), NAMES)
     return _SETS[name]()
@@ -222,4 +222,4 @@ def _tensor(values: np.ndarray) -> Float[Tensor, "..."]:
 def _check_names(what: str, names: tuple[str, ...], possible: tuple[str, ...]) -> None:
     for name in names:
         if name not in possible:
-            raise BookError(f"There is no {what} {name!r}: choose one of {', '.join(possible)}.")
+            raise UsageError(f"There is no {what} {name!r}: choose one of {', '.join(possible)}.")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtlbook.data.images import LabelledImages
 from mtlbook.data.registry import fetch
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 _UNSIGNED_BYTE = 0x08
 
@@ -34,13 +34,13 @@ def read_idx(file: Path) -> UInt8[Tensor, "..."]:
     """
     content = gzip.decompress(file.read_bytes())
     if content[:3] != bytes([0, 0, _UNSIGNED_BYTE]):
-        raise BookError(f"{file} is not an IDX file of bytes: fetch it again.")
+        raise UsageError(f"{file} is not an IDX file of bytes: fetch it again.")
     axes = content[3]
     start = 4 + 4 * axes
     shape = np.frombuffer(content[4:start], ">i4").tolist()
     elements = np.frombuffer(content, np.uint8, offset=start)
     if len(elements) != np.prod(shape):
-        raise BookError(
+        raise UsageError(
             f"{file} holds {len(elements)} elements instead of {shape}: fetch it again."
         )
     # A copy, since the bytes behind `frombuffer` can't be written.

@@ -16,7 +16,7 @@ from torch import Tensor
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.data.registry import fetch
 from mtlbook.data.scaling import standardised
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.tasks import Task
 
 # How many of the last columns are targets: the files themselves do not say.
@@ -51,10 +51,10 @@ def load(name: str, standardise_targets: bool = True) -> MultiTaskData:
         standardise_targets: predict in units of the standard deviation of the known targets.
 
     Raises:
-        BookError: for an unknown set, with the names that there are.
+        UsageError: for an unknown set, with the names that there are.
     """
     if name not in TARGETS:
-        raise BookError(f"There is no Mulan set {name!r}: choose one of {', '.join(TARGETS)}.")
+        raise UsageError(f"There is no Mulan set {name!r}: choose one of {', '.join(TARGETS)}.")
     return read_arff(fetch("mulan_mtr") / f"{name}.arff", TARGETS[name], standardise_targets)
 
 

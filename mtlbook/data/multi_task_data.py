@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -32,7 +32,7 @@ class MultiTaskData:
         labelled: for each task the rows that carry its label.
 
     Raises:
-        BookError: for targets of a wrong shape, NaN or infinite inputs, rows that do not match,
+        UsageError: for targets of a wrong shape, NaN or infinite inputs, rows that do not match,
             or a task without any labelled row.
     """
 
@@ -44,29 +44,29 @@ class MultiTaskData:
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]
         if not names:
-            raise BookError("Multi-task data without any task: name at least one.")
+            raise UsageError("Multi-task data without any task: name at least one.")
         if len(set(names)) != len(names):
-            raise BookError(f"Two tasks have the same name among {names}: rename one of them.")
+            raise UsageError(f"Two tasks have the same name among {names}: rename one of them.")
         rows = len(self.inputs)
         if self.inputs.is_floating_point() and not torch.isfinite(self.inputs).all():
             bad = (~torch.isfinite(self.inputs)).flatten(1).any(1).sum()
-            raise BookError(
+            raise UsageError(
                 f"{int(bad)} of {rows} input rows hold NaN or infinite values: impute or drop them."
             )
         for task in self.tasks:
             if task.name not in self.targets:
-                raise BookError(
+                raise UsageError(
                     f"Task {task.name!r} has no targets: there are targets for "
                     f"{sorted(self.targets)}. Name a label column for it."
                 )
             target, labelled = self.targets[task.name], self.labelled[task.name]
             if len(target) != rows or labelled.shape != (rows,):
-                raise BookError(
+                raise UsageError(
                     f"Task {task.name!r} has {len(target)} targets and {len(labelled)} marks of "
                     f"labelled rows for {rows} input rows: the three must agree."
                 )
             if not labelled.any():
-                raise BookError(
+                raise UsageError(
                     f"Task {task.name!r} has no labelled row: leave the task out or add labels."
                 )
             # Rows without a label hold zeros: a masked NaN would still poison the gradient.
@@ -97,7 +97,7 @@ class MultiTaskData:
         """Any mixture: `labelled[task]` marks the rows whose target for the task counts."""
         missing = [task.name for task in tasks if task.name not in labelled]
         if missing:
-            raise BookError(f"No marks of labelled rows for {missing}: give one mask a task.")
+            raise UsageError(f"No marks of labelled rows for {missing}: give one mask a task.")
         return cls(tuple(tasks), inputs, dict(targets), dict(labelled))
 
     @classmethod
@@ -113,10 +113,10 @@ class MultiTaskData:
             codes: append to every input a one-hot code of the task that it belongs to.
         """
         if not sets:
-            raise BookError("Multi-task data without any data set: give at least one.")
+            raise UsageError("Multi-task data without any data set: give at least one.")
         shapes = {task.name: tuple(inputs.shape[1:]) for task, (inputs, _) in sets.items()}
         if len(set(shapes.values())) > 1:
-            raise BookError(f"The data sets' inputs differ in shape, {shapes}: make them alike.")
+            raise UsageError(f"The data sets' inputs differ in shape, {shapes}: make them alike.")
         sizes = [len(inputs) for inputs, _ in sets.values()]
         owner = torch.repeat_interleave(torch.tensor(sizes))
         inputs = torch.cat([inputs for inputs, _ in sets.values()])
@@ -124,7 +124,7 @@ class MultiTaskData:
         for number, (task, (_, own)) in enumerate(sets.items()):
             own = task.check(own)
             if len(own) != sizes[number]:
-                raise BookError(
+                raise UsageError(
                     f"Task {task.name!r} has {sizes[number]} input rows and {len(own)} targets: "
                     "the two must agree."
                 )
@@ -137,7 +137,7 @@ class MultiTaskData:
     def with_codes(self, owner: Int[Tensor, " rows"]) -> "MultiTaskData":
         """The same data with the one-hot code of each row's task appended to its input."""
         if self.inputs.ndim != 2:
-            raise BookError(
+            raise UsageError(
                 f"Task codes are appended to flat inputs, not to inputs of {self.inputs.ndim - 1} "
                 "axes an example: flatten them first."
             )
@@ -204,25 +204,27 @@ class Holdout:
         for name in PARTS:
             asked = getattr(self, name)
             if asked < 0 or (isinstance(asked, float) and asked > 1):
-                raise BookError(
+                raise UsageError(
                     f"The {name} part is {asked}: give a whole number of rows, or a share from 0.0 "
                     "to 1.0."
                 )
         for name, count in self.labels.items():
             if count < 0:
-                raise BookError(f"The split keeps {count} labels of task {name!r}: keep 0 or more.")
+                raise UsageError(
+                    f"The split keeps {count} labels of task {name!r}: keep 0 or more."
+                )
 
     def draw(self, data: MultiTaskData, seed: int) -> Split:
         """The split of one seed.
 
         Raises:
-            BookError: where there are too few rows, where a task is left without training,
+            UsageError: where there are too few rows, where a task is left without training,
                 validation or test labels, or where the training labels of a classification are
                 all of one class.
         """
         unknown = set(self.labels) - {task.name for task in data.tasks}
         if unknown:
-            raise BookError(
+            raise UsageError(
                 f"The split limits the labels of {sorted(unknown)}, which the data does not have: "
                 f"its tasks are {[task.name for task in data.tasks]}."
             )
@@ -231,7 +233,7 @@ class Holdout:
         for name, count in self.labels.items():
             candidates = train[labelled[name][train]]
             if count > len(candidates):
-                raise BookError(
+                raise UsageError(
                     f"The split keeps {count} training labels of task {name!r}, which has only "
                     f"{len(candidates)}: keep fewer."
                 )
@@ -252,7 +254,7 @@ class Holdout:
             for name, rows in parts.items():
                 size = self._size(name, len(members))
                 if taken + size > len(members):
-                    raise BookError(
+                    raise UsageError(
                         f"The split asks for {self._size('test', len(members))} test, "
                         f"{self._size('validation', len(members))} validation and "
                         f"{self._size('train', len(members))} training rows where there are "
@@ -288,7 +290,7 @@ class Consecutive(Holdout):
     def _parts(self, data: MultiTaskData, seed: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
         sizes = [self.train, self.validation, self.test]
         if sum(sizes) != len(data.inputs):
-            raise BookError(
+            raise UsageError(
                 f"The data has {len(data.inputs)} rows and the consecutive split {sum(sizes)}: "
                 "make the data with the same split."
             )
@@ -301,16 +303,16 @@ def _check(data: MultiTaskData, split: Split, seed: int) -> None:
         for part in PARTS:
             rows = getattr(split, part)
             if len(rows) and not split.labelled[task.name][rows].any():
-                raise BookError(
+                raise UsageError(
                     f"Task {task.name!r} has no labelled row in the {part} part of seed {seed}: "
                     "make the part larger or leave the task out."
                 )
         if not len(split.train):
-            raise BookError("The training part is empty: ask for more training rows.")
+            raise UsageError("The training part is empty: ask for more training rows.")
         known = split.train[split.labelled[task.name][split.train]]
         values = data.targets[task.name][known]
         if task.kind in ("classification", "binary") and bool((values == values[:1]).all()):
-            raise BookError(
+            raise UsageError(
                 f"All {len(known)} training labels of task {task.name!r} are of one class for seed "
                 f"{seed}: ask for more training rows, or merge rare classes."
             )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mtlbook.data.constructed import World, related_tasks
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -80,14 +80,14 @@ def noisy_tasks(
     """
     units = list(scale) or [1.0] * len(noise)
     if len(units) != len(noise):
-        raise BookError(
+        raise UsageError(
             f"{len(noise)} regressions with {len(units)} scales: give a scale for each noise."
         )
     _check_numbers("noise", noise, least=0.0)
     _check_numbers("scale", units, above=0.0)
     _check_numbers("temperature", temperature, above=0.0)
     if temperature and classes < 2:
-        raise BookError(f"A classification needs at least 2 classes, not {classes}.")
+        raise UsageError(f"A classification needs at least 2 classes, not {classes}.")
     signals = related_tasks(
         seed,
         tasks=len(noise) + classes * len(temperature),
@@ -144,4 +144,4 @@ def _check_numbers(
     bound = f"at least {least:g}" if above == -inf else f"above {above:g}"
     for value in values:
         if not (isfinite(value) and value >= least and value > above):
-            raise BookError(f"Every {name} must be a number {bound}, not {value}.")
+            raise UsageError(f"Every {name} must be a number {bound}, not {value}.")

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mtlbook.data import embedded, mnist
 from mtlbook.data.multi_task_data import PARTS, Consecutive, MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -36,9 +36,9 @@ def overlay(left: Images, right: Images, *, canvas: int, offset: int) -> Images:
     """
     size = left.shape[1]
     if left.shape[2] != size:
-        raise BookError(f"Overlaid images must be square, not {size} × {left.shape[2]} pixels.")
+        raise UsageError(f"Overlaid images must be square, not {size} × {left.shape[2]} pixels.")
     if not 0 <= offset <= canvas - size:
-        raise BookError(
+        raise UsageError(
             f"An image of {size} pixels moved by {offset} does not fit on a canvas of {canvas}: "
             "make the canvas larger."
         )
@@ -112,7 +112,7 @@ def _order(digits: int, seed: int) -> Int[Tensor, " digits"]:
 def _division(digits: int, sizes: list[int]) -> list[int]:
     """How many of the digits each part gets, in proportion to its size; the last gets the rest."""
     if min(sizes) < 0 or not sum(sizes):
-        raise BookError(f"The parts have {sizes} overlaid images: ask for some, and none below 0.")
+        raise UsageError(f"The parts have {sizes} overlaid images: ask for some, and none below 0.")
     shares = [digits * size // sum(sizes) for size in sizes[:-1]]
     return [*shares, digits - sum(shares)]
 
@@ -143,7 +143,7 @@ def _pairs(
 ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
     """Random pairs of two different digits of a part, drawn with replacement."""
     if pairs and digits < 2:
-        raise BookError(
+        raise UsageError(
             f"The {part} part has {digits} digits for {pairs} pairs: make the part larger."
         )
     source = generator(seed, "overlaid digits", part)

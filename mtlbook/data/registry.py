@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from requests.exceptions import HTTPError, RequestException
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 with warnings.catch_warnings():
     # tqdm, which pooch imports, warns in a notebook's kernel that has no widgets.
@@ -85,10 +85,10 @@ def data_set(name: str) -> DataSet:
     """The registry's entry of a data set.
 
     Raises:
-        BookError: for an unknown name, with the names that there are.
+        UsageError: for an unknown name, with the names that there are.
     """
     if name not in registry():
-        raise BookError(
+        raise UsageError(
             f"There is no data set {name!r} in the registry: choose one of {', '.join(registry())}."
         )
     return registry()[name]
@@ -100,7 +100,7 @@ def path(name: str, file: str | None = None) -> Path:
     if file is None:
         return cache_folder() / name
     if file not in files:
-        raise BookError(
+        raise UsageError(
             f"The data set {name!r} has no file {file!r}: choose one of {', '.join(sorted(files))}."
         )
     return cache_folder() / name / file
@@ -128,7 +128,7 @@ def fetch(name: str) -> Path:
     only.
 
     Raises:
-        BookError: for an unknown data set; where there is no network, the server refuses, what
+        UsageError: for an unknown data set; where there is no network, the server refuses, what
             arrives is not the file, or the cache can't be written. No partial file is left.
     """
     for remote in data_set(name).files:
@@ -171,18 +171,18 @@ def _download(name: str, remote: RemoteFile, target: Path, problem: str) -> None
             )
     except HTTPError as error:
         answer, _, _ = str(error).partition(" for url")
-        raise BookError(f"{cause}{host} answered {answer!r}: {remedy}.") from error
+        raise UsageError(f"{cause}{host} answered {answer!r}: {remedy}.") from error
     except RequestException as error:
-        raise BookError(f"{cause}the connection to {host} failed: {remedy}.") from error
+        raise UsageError(f"{cause}the connection to {host} failed: {remedy}.") from error
     except OSError as error:
         # pooch wraps a refusal in a PermissionError that has a text of its own and no strerror.
         reason = error.strerror or "Permission denied"
-        raise BookError(
+        raise UsageError(
             f"{cause}the cache {cache_folder()} can't be written ({reason}): set MTLBOOK_DATA to a "
             f"folder that can, or {remedy}."
         ) from error
     except ValueError as error:
-        raise BookError(
+        raise UsageError(
             f"{cause}what {host} sent is not the file either (its SHA-256 differs), so that it "
             f"was not kept: {remedy}."
         ) from error

@@ -36,7 +36,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
 
@@ -118,7 +118,7 @@ def draw(seed: int, *, scenes: int, objects: int = 4) -> Scenes:
     hide one another, and may reach into one another.
     """
     if scenes < 1 or objects < 1:
-        raise BookError(f"Ask for at least 1 scene and 1 object, not {scenes} and {objects}.")
+        raise UsageError(f"Ask for at least 1 scene and 1 object, not {scenes} and {objects}.")
     width = objects * _PER_OBJECT + _PER_SCENE
     numbers = torch.rand(
         scenes, width, generator=generator(seed, "scenes", objects), dtype=torch.float64
@@ -158,7 +158,7 @@ def render(scenes: Scenes, *, size: int = 24, light: float = 1.0) -> Views:
         ((2, 3, 16, 16), (2, 1, 16, 16))
     """
     if size < 1 or light < 0:
-        raise BookError(f"Images of {size} pixels under a light of {light} cannot be made.")
+        raise UsageError(f"Images of {size} pixels under a light of {light} cannot be made.")
     chunks = [
         _render(scenes[start : start + _CHUNK], size, light)
         for start in range(0, len(scenes), _CHUNK)

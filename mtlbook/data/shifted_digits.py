@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -72,10 +72,10 @@ def shifted(images: Images, seed: int, amount: float, changes: Sequence[str]) ->
             $s / 2$: of 8 × 8 pixels, more would close the loops and leave nothing to read.
     """
     if not 0 <= amount <= 1:
-        raise BookError(f"The size of the shift must lie between 0 and 1, not at {amount}.")
+        raise UsageError(f"The size of the shift must lie between 0 and 1, not at {amount}.")
     for change in changes:
         if change not in _CHANGES:
-            raise BookError(
+            raise UsageError(
                 f"There is no change {change!r} of the digits: choose some of {', '.join(CHANGES)}."
             )
         images = _CHANGES[change](images, amount, seed)
@@ -120,9 +120,9 @@ def shifted_digits(
         [('digit', 200), ('domain', 400), ('target_digit', 200)]
     """
     if not 0 <= label_shift <= 1:
-        raise BookError(f"label_shift must lie between 0 and 1, not at {label_shift}.")
+        raise UsageError(f"label_shift must lie between 0 and 1, not at {label_shift}.")
     if rows < 1:
-        raise BookError(f"rows must be at least 1, not {rows}.")
+        raise UsageError(f"rows must be at least 1, not {rows}.")
     digits = embedded.digits("digit")
     images, labels = digits.inputs.view(-1, 8, 8), digits.targets["digit"]
     order = torch.randperm(len(labels), generator=generator(seed, "shifted digits"))
@@ -131,7 +131,7 @@ def shifted_digits(
     target_counts = _counts(rows, label_shift)
     for digit, own in enumerate(members):
         if source_counts[digit] + target_counts[digit] > len(own):
-            raise BookError(
+            raise UsageError(
                 f"{rows} source and {rows} target rows need "
                 f"{source_counts[digit] + target_counts[digit]} images of the digit {digit}, and "
                 f"there are {len(own)}: ask for fewer rows or a smaller label_shift."
@@ -170,7 +170,7 @@ def two_domains(
           for `digit` on these rows are tested against it.
     """
     if source[0].shape[1:] != target[0].shape[1:]:
-        raise BookError(
+        raise UsageError(
             f"The domains' inputs differ in size, {tuple(source[0].shape[1:])} and "
             f"{tuple(target[0].shape[1:])}: resize them."
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtlbook.data.constructed import check_counts
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
 
@@ -87,18 +87,18 @@ def sparse_tasks(
     """
     check_counts(tasks=tasks, rows=rows, features=features, support=support)
     if tasks * support > features:
-        raise BookError(
+        raise UsageError(
             f"{tasks} tasks that share nothing use {tasks} · {support} features, of which there "
             f"are {features}: lower tasks or support, or raise features."
         )
     shared = round(overlap * support)
     if not (0 <= overlap <= 1 and abs(shared - overlap * support) < 1e-6):
-        raise BookError(
+        raise UsageError(
             f"overlap is the share of a task's {support} features that all tasks use: it must be "
             f"a multiple of 1/{support} between 0 and 1, not {overlap}."
         )
     if values not in _VALUES:
-        raise BookError(f"values must be one of {', '.join(_VALUES)}, not {values!r}.")
+        raise UsageError(f"values must be one of {', '.join(_VALUES)}, not {values!r}.")
     order = torch.randperm(features, generator=generator(seed, "order of features"))
     coefficients = torch.zeros(features, tasks, dtype=torch.float64)
     for task in range(tasks):
@@ -140,7 +140,7 @@ def low_rank_tasks(
     """
     check_counts(tasks=tasks, rows=rows, features=features, rank=rank)
     if rank > min(tasks, features):
-        raise BookError(
+        raise UsageError(
             f"rank can be at most the number of tasks, {tasks}, and of features, {features}, "
             f"not {rank}."
         )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.data.shifted_digits import two_domains
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -49,9 +49,9 @@ def two_moons(
     """
     for name, value in (("shift", shift), ("label_shift", label_shift)):
         if not 0 <= value <= 1:
-            raise BookError(f"{name} must lie between 0 and 1, not at {value}.")
+            raise UsageError(f"{name} must lie between 0 and 1, not at {value}.")
     if rows < 2:
-        raise BookError(f"rows must be at least 2, not {rows}.")
+        raise UsageError(f"rows must be at least 2, not {rows}.")
     source = _moons(seed, "source", rows, share=0.5)
     points, labels = _moons(seed, "target", rows, share=(1 - label_shift) / 2)
     return two_domains(source, (turned(points, shift * _ANGLE), labels), MOON)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mtlbook.data.constructed import check_counts
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
 
@@ -92,18 +92,18 @@ def focused_tasks(
     check_counts(tasks=tasks, rows=rows, relevant=relevant, inputs=inputs, features=features)
     shared = round(overlap * relevant)
     if not (0 <= overlap <= 1 and abs(shared - overlap * relevant) < 1e-6):
-        raise BookError(
+        raise UsageError(
             f"overlap is the share of a task's {relevant} relevant inputs that all tasks use: it "
             f"must be a multiple of 1/{relevant} between 0 and 1, not {overlap}."
         )
     used = shared + tasks * (relevant - shared)
     if used > inputs:
-        raise BookError(
+        raise UsageError(
             f"{tasks} tasks with {relevant} relevant inputs each, {shared} of them in common, use "
             f"{used} inputs, of which there are {inputs}: lower tasks or relevant, or raise inputs."
         )
     if noise < 0:
-        raise BookError(f"noise must not be below 0, as {noise} is.")
+        raise UsageError(f"noise must not be below 0, as {noise} is.")
     order = torch.randperm(inputs, generator=generator(seed, "order of inputs"))
     reference = standard_normal(generator(seed, "reference inputs"), _REFERENCE_ROWS, relevant)
     x = standard_normal(generator(seed, "inputs"), rows, inputs)
@@ -146,7 +146,7 @@ def disguised(
         blocks: B.
 
     Raises:
-        BookError: for rows without the labels of all tasks, inputs that are not flat, or tasks
+        UsageError: for rows without the labels of all tasks, inputs that are not flat, or tasks
             that do not look at one of the blocks.
 
     Example:
@@ -158,13 +158,13 @@ def disguised(
         True
     """
     if data.inputs.ndim != 2 or not all(marks.all() for marks in data.labelled.values()):
-        raise BookError(
+        raise UsageError(
             "The data needs flat inputs and the labels of all tasks on every row: only then can "
             "whole rows be permuted."
         )
     names = [task.name for task in data.tasks]
     if sorted(looks_at) != sorted(names) or not all(0 <= b < blocks for b in looks_at.values()):
-        raise BookError(
+        raise UsageError(
             f"looks_at must name for each of the tasks {names} a block from 0 to {blocks - 1}: "
             f"{dict(looks_at)} does not."
         )
@@ -255,7 +255,7 @@ def precision(
     """
     count = int(relevant.sum(-1).max())
     if not bool((relevant.sum(-1) == count).all()):
-        raise BookError("Every output needs equally many relevant inputs for their precision.")
+        raise UsageError("Every output needs equally many relevant inputs for their precision.")
     found = attention.topk(count)
     marks = relevant.expand_as(attention).gather(-1, found.indices) & (found.values > 0)
     return marks.to(attention.dtype).mean(-1)
@@ -283,7 +283,7 @@ class InputLasso:
 
     def __init__(self, layers: Sequence[str], strength: float) -> None:
         if not strength >= 0:
-            raise BookError(f"The strength of the lasso must not be below 0, as {strength} is.")
+            raise UsageError(f"The strength of the lasso must not be below 0, as {strength} is.")
         self.layers = layers
         self.strength = strength
 

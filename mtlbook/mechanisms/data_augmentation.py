@@ -31,7 +31,7 @@ from torch import Tensor
 
 from mtlbook.data.constructed import related_tasks
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -72,7 +72,7 @@ class Measurements:
         matrix product it takes a fraction of the time.
         """
         if not 1 <= tasks <= self.signals.shape[1]:
-            raise BookError(f"There are {self.signals.shape[1]} tasks: ask for 1 to all of them.")
+            raise UsageError(f"There are {self.signals.shape[1]} tasks: ask for 1 to all of them.")
         every = Task.regression("together", outputs=tasks)
         return MultiTaskData.multi_label(
             [every], self.inputs, {every.name: self.targets[:, :tasks]}
@@ -106,11 +106,11 @@ def measured(
         correlation: ρ, from 0 (each task's noise is its own) to 1 (all tasks share one noise).
     """
     if not 0 <= correlation <= 1:
-        raise BookError(f"The noise's correlation must lie between 0 and 1, not at {correlation}.")
+        raise UsageError(f"The noise's correlation must lie between 0 and 1, not at {correlation}.")
     if not 0 <= noise < inf:
-        raise BookError(f"The noise must be a number of at least 0, not {noise}.")
+        raise UsageError(f"The noise must be a number of at least 0, not {noise}.")
     if not 0 <= test <= len(inputs):
-        raise BookError(f"There are {len(inputs)} rows, of which {test} cannot be test rows.")
+        raise UsageError(f"There are {len(inputs)} rows, of which {test} cannot be test rows.")
 
     def drawn(*purpose: str | int) -> Float[Tensor, " rows"]:
         source = generator(seed, "measurement noise", *purpose)
@@ -164,7 +164,7 @@ def noisy_copies(
     """
     scales = [1.0] * tasks if coefficients is None else list(coefficients)
     if len(scales) != tasks:
-        raise BookError(f"{len(scales)} coefficients for {tasks} tasks: give one a task.")
+        raise UsageError(f"{len(scales)} coefficients for {tasks} tasks: give one a task.")
     world = related_tasks(
         seed,
         tasks=tasks,
@@ -200,7 +200,7 @@ def noise_variance(
     """
     squares = sum(c * c for c in coefficients)
     if not squares > 0:
-        raise BookError("No task measures F: give at least one coefficient that is not 0.")
+        raise UsageError("No task measures F: give at least one coefficient that is not 0.")
     shared = sum(coefficients) ** 2
     return noise**2 * ((1 - correlation) * squares + correlation * shared) / squares**2
 
@@ -228,7 +228,7 @@ def expected_gain(tasks: int, *, shared: int, own: int, correlation: float = 0.0
         (8.0, 1.7777777777777777)
     """
     if tasks < 1 or shared + own < 1 or min(shared, own) < 0:
-        raise BookError(f"{shared} shared and {own} own weights of {tasks} tasks are not a model.")
+        raise UsageError(f"{shared} shared and {own} own weights of {tasks} tasks are not a model.")
     return (shared + own) / (shared * (1 + (tasks - 1) * correlation) / tasks + own)
 
 
@@ -254,9 +254,9 @@ def effective_sample_size(
         200.0
     """
     if error <= 0 or (curve <= 0).any():
-        raise BookError("Errors must be above 0: their logarithms are interpolated.")
+        raise UsageError("Errors must be above 0: their logarithms are interpolated.")
     if len(sizes) != len(curve) or list(sizes) != sorted(set(sizes)):
-        raise BookError(f"The sizes {list(sizes)} must ascend, one for each point of the curve.")
+        raise UsageError(f"The sizes {list(sizes)} must ascend, one for each point of the curve.")
     positions = np.log(np.asarray(sizes, dtype=np.float64))
     falling = IsotonicRegression(increasing=False).fit_transform(positions, np.log(curve))
     reached = np.flatnonzero(falling <= log(error))

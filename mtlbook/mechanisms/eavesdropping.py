@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mtlbook.data.constructed import World
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -85,12 +85,12 @@ def overheard_features(
         True
     """
     if rows < 1 or features < 1 or inputs < 2 * features:
-        raise BookError(
+        raise UsageError(
             f"rows and features must be at least 1, and inputs twice the features, not {rows}, "
             f"{features} and {inputs}."
         )
     if not 0 <= overlap <= 1 or not 0 <= flips <= 0.5 or noise < 0:
-        raise BookError(
+        raise UsageError(
             "overlap must lie between 0 and 1, flips between 0 and 0.5, and noise must not be "
             f"below 0: {overlap}, {flips} and {noise} do not."
         )
@@ -186,7 +186,7 @@ def readability(
         1, and 0 for a probe that knows no better than the mean.
     """
     if examples < 2 or not 0 < sets * examples < len(hidden):
-        raise BookError(
+        raise UsageError(
             f"The probe is fitted to 2 or more of the {len(hidden)} examples, and measured on the "
             f"others: not to {examples}, {sets} times."
         )

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from mtlbook.data.constructed import World
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -111,9 +111,9 @@ def regulariser(
         tensor(True)
     """
     if not strength >= 0:
-        raise BookError(f"The strength of a hint must not be below 0, as {strength} is.")
+        raise UsageError(f"The strength of a hint must not be below 0, as {strength} is.")
     if len({len(each) for each in inputs}) != 1:
-        raise BookError(
+        raise UsageError(
             f"A hint compares inputs row by row: {[len(each) for each in inputs]} rows do not "
             "belong together."
         )
@@ -152,7 +152,7 @@ def odd_target(
         A world with the task `value`, whose only feature is $u$.
     """
     if rows < 1 or inputs < 1 or not 0 <= even_part <= 1 or noise < 0:
-        raise BookError(
+        raise UsageError(
             "rows and inputs must be at least 1, even_part must lie between 0 and 1, and noise not "
             f"be below 0: {rows}, {inputs}, {even_part} and {noise} do not fit."
         )

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -50,9 +50,9 @@ def random_labels(
         True
     """
     if tasks < 1:
-        raise BookError(f"tasks must be at least 1, not {tasks}.")
+        raise UsageError(f"tasks must be at least 1, not {tasks}.")
     if not 0 <= agreement <= 1:
-        raise BookError(f"agreement is a share: it must lie between 0 and 1, not at {agreement}.")
+        raise UsageError(f"agreement is a share: it must lie between 0 and 1, not at {agreement}.")
     rows = len(inputs)
     common = _coins(rows, seed, "common")
     targets = {}
@@ -94,7 +94,7 @@ def reduced_rank_fit(
         [0.5, 1.0]
     """
     if rank < 1:
-        raise BookError(f"rank must be at least 1, not {rank}.")
+        raise UsageError(f"rank must be at least 1, not {rank}.")
     basis, scale, _ = torch.linalg.svd(x, full_matrices=False)
     # Directions that the inputs do not have are rounding.
     basis = basis[:, scale > scale[0] * max(x.shape) * torch.finfo(x.dtype).eps]
@@ -117,7 +117,7 @@ def gradient_agreement(trunk: nn.Module, losses: Sequence[Float[Tensor, ""]]) ->
         losses: one a task, from one forward pass through the trunk.
 
     Raises:
-        BookError: where no loss depends on the trunk.
+        UsageError: where no loss depends on the trunk.
 
     Example:
         >>> trunk = nn.Linear(2, 1, bias=False)
@@ -143,5 +143,5 @@ def gradient_agreement(trunk: nn.Module, losses: Sequence[Float[Tensor, ""]]) ->
     )
     lengths = gradients.norm(dim=1).sum()
     if not lengths > 0:
-        raise BookError("No task has a gradient by the trunk: is it what the tasks share?")
+        raise UsageError("No task has a gradient by the trunk: is it what the tasks share?")
     return float(gradients.sum(0).norm() / lengths)

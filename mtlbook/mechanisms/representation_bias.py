@@ -28,7 +28,7 @@ from torch import Tensor
 from mtlbook.data import embedded
 from mtlbook.data.constructed import World
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -124,12 +124,12 @@ def environment(
         (torch.Size([10, 20]), (20, 4))
     """
     if rows < 1 or features < 1 or inputs < 2 * features or not tasks:
-        raise BookError(
+        raise UsageError(
             "tasks, rows and features must be at least 1, and inputs twice the features, not "
             f"{len(tasks)}, {rows}, {features} and {inputs}."
         )
     if not 0 <= overlap <= 1 or noise < 0:
-        raise BookError(
+        raise UsageError(
             f"overlap must lie between 0 and 1 and noise must not be below 0: {overlap} and "
             f"{noise} do not."
         )
@@ -191,15 +191,15 @@ def digit_environment(
         in_place: the dial, the share of the pixels that keep their places.
     """
     if not (tasks and images and max(tasks) < len(_GROUPS)):
-        raise BookError(
+        raise UsageError(
             f"Ask for at least one image and one task of 0 to {len(_GROUPS) - 1}, not for "
             f"{images} and {tasks}."
         )
     if not 0 <= in_place <= 1:
-        raise BookError(f"in_place is a share: it must lie between 0 and 1, not at {in_place}.")
+        raise UsageError(f"in_place is a share: it must lie between 0 and 1, not at {in_place}.")
     digits = _digits()
     if max(images) >= len(digits.inputs):
-        raise BookError(f"There are {len(digits.inputs)} images: ask for fewer than {images}.")
+        raise UsageError(f"There are {len(digits.inputs)} images: ask for fewer than {images}.")
     order = torch.randperm(len(digits.inputs), generator=generator(seed, "images"))
     chosen = order[images.start : images.stop : images.step]
     groups = torch.randperm(len(_GROUPS), generator=generator(seed, "groups"))
@@ -302,7 +302,7 @@ def tuned_head(
     """
     tested = train + validation
     if min(train, validation) < 1 or tested >= len(hidden):
-        raise BookError(
+        raise UsageError(
             f"{train} rows to fit and {validation} to choose a penalty leave no test row of "
             f"{len(hidden)}, or are no rows: ask for other counts."
         )
@@ -331,7 +331,7 @@ def floor_and_slope(
         (array([1.]), array([4.]))
     """
     if len(set(tasks)) < 2 or min(tasks) < 1:
-        raise BookError(f"A line in 1/K needs two different K of at least 1, not {list(tasks)}.")
+        raise UsageError(f"A line in 1/K needs two different K of at least 1, not {list(tasks)}.")
     design = np.stack([np.ones(len(tasks)), 1 / np.asarray(tasks, dtype=np.float64)], axis=1)
     floor, slope = np.linalg.lstsq(design, errors, rcond=None)[0]
     return floor, slope

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mtlbook.data.constructed import World
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
 
@@ -92,9 +92,9 @@ def world(
     counts = {"rows": rows, "main": main, "relevant": relevant, "features": features}
     for name, least in {"rows": 1, "main": 1, "relevant": 1, "features": 2}.items():
         if counts[name] < least:
-            raise BookError(f"{name} must be at least {least}, not {counts[name]}.")
+            raise UsageError(f"{name} must be at least {least}, not {counts[name]}.")
     if others < 0 or irrelevant < 0:
-        raise BookError(f"others and irrelevant must not be below 0: {others}, {irrelevant}.")
+        raise UsageError(f"others and irrelevant must not be below 0: {others}, {irrelevant}.")
 
     def draw(rows: int, columns: int, *purpose: str) -> Float[Tensor, "rows columns"]:
         return standard_normal(generator(seed, "mechanisms together", *purpose), rows, columns)
@@ -187,11 +187,11 @@ def contrast(runs: Sequence[Mapping[str, bool]], *factors: str) -> Int[np.ndarra
     """+1 or −1 for each run: the product of the factors' levels.
 
     Raises:
-        BookError: for a factor that the runs do not have.
+        UsageError: for a factor that the runs do not have.
     """
     unknown = set(factors) - set(runs[0])
     if unknown or not factors:
-        raise BookError(
+        raise UsageError(
             f"There is no effect of {sorted(unknown)}: the factors are {sorted(runs[0])}."
         )
     return np.array([np.prod([1 if run[factor] else -1 for factor in factors]) for run in runs])

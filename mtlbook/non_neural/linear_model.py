@@ -29,7 +29,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.non_neural.proximal_gradient import (
     Design,
     Outputs,
@@ -94,7 +94,7 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
             tasks: the label of the task of each row, where each task has a design of its own.
 
         Raises:
-            BookError: for parameters out of range or labels that don't match.
+            UsageError: for parameters out of range or labels that don't match.
         """
         penalty = self._penalty()
         self._check_solver()
@@ -107,7 +107,7 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
             prepared = _shared(X, y.reshape(len(y), -1), self.fit_intercept)
         else:
             if y.ndim != 1:
-                raise BookError(
+                raise UsageError(
                     f"With tasks, each row has one target, that of its own task, but y has shape "
                     f"{y.shape}: pass y of shape ({len(y)},), or leave tasks out for a shared "
                     "design."
@@ -198,7 +198,7 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
     def _positions(self, X: np.ndarray, tasks: Any) -> Int[np.ndarray, " examples"]:  # noqa: N803
         """The row of `coef_` of each label."""
         if self.tasks_ is None:
-            raise BookError(
+            raise UsageError(
                 f"This {type(self).__name__} was fitted without tasks: leave tasks out, and take "
                 "the column of your task from the predictions."
             )
@@ -206,7 +206,7 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
         check_consistent_length(X, labels)
         unknown = np.setdiff1d(labels, self.tasks_)
         if len(unknown):
-            raise BookError(
+            raise UsageError(
                 f"There are no weights for the tasks {unknown.tolist()}: this "
                 f"{type(self).__name__} was fitted to {self.tasks_.tolist()}."
             )
@@ -236,7 +236,7 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
     def _check(self, name: str, valid: bool, description: str) -> None:
         """Refuses an invalid parameter in scikit-learn's words."""
         if not valid:
-            raise BookError(
+            raise UsageError(
                 f"The {name!r} parameter of {type(self).__name__} must be {description}. "
                 f"Got {getattr(self, name)!r} instead."
             )

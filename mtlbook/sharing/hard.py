@@ -6,7 +6,7 @@ from copy import deepcopy
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.tasks import Task
 
 
@@ -53,7 +53,7 @@ class HardSharing(nn.Module):
         super().__init__()
         shared = len(stages) if branch_at is None else branch_at
         if not 0 <= shared <= len(stages):
-            raise BookError(
+            raise UsageError(
                 f"branch_at counts shared stages: choose 0 to {len(stages)}, not {shared}."
             )
         self.trunk = nn.Sequential(*stages[:shared])

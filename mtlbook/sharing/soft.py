@@ -31,7 +31,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 Stack = Float[Tensor, "*shape tasks"]
 
@@ -49,7 +49,7 @@ def stacked_parameters(model: nn.Module, tied: Sequence[str]) -> dict[str, Stack
         For each parameter, under its name with `*` instead of the task, its stack.
 
     Raises:
-        BookError: where the tasks' modules differ in shape, or have no parameters.
+        UsageError: where the tasks' modules differ in shape, or have no parameters.
 
     Example:
         >>> from mtlbook.sharing.hard import separate_networks
@@ -64,7 +64,7 @@ def stacked_parameters(model: nn.Module, tied: Sequence[str]) -> dict[str, Stack
         networks = [dict(network.named_parameters()) for network in _networks(model, part).values()]
         shapes = [{name: p.shape for name, p in network.items()} for network in networks]
         if any(own != shapes[0] for own in shapes):
-            raise BookError(
+            raise UsageError(
                 f"The tasks' {part} differ in shape, so that their parameters cannot be compared: "
                 f"leave {part!r} out of tied={list(tied)}, or give the tasks equal modules."
             )
@@ -72,14 +72,14 @@ def stacked_parameters(model: nn.Module, tied: Sequence[str]) -> dict[str, Stack
             columns = tuple(network[name] for network in networks)
             stacks[f"{part}.{_SLOT}.{name}"] = torch.stack(columns, dim=-1)
     if not stacks:
-        raise BookError(f"There is no parameter to share softly in {list(tied)} of this model.")
+        raise UsageError(f"There is no parameter to share softly in {list(tied)} of this model.")
     return stacks
 
 
 def _networks(model: nn.Module, part: str) -> nn.ModuleDict:
     networks = getattr(model, part, None)
     if not isinstance(networks, nn.ModuleDict) or len(networks) < 2:
-        raise BookError(
+        raise UsageError(
             f"tied names the model's dictionaries of modules, one module for each of at least two "
             f"tasks (nn.ModuleDict): {part!r} is none."
         )
@@ -99,7 +99,7 @@ class SoftSharing(ABC):
 
     def __init__(self, strength: float, tied: Sequence[str] = ("branches",)) -> None:
         if not strength >= 0:
-            raise BookError(f"The strength of soft sharing must be at least 0, not {strength}.")
+            raise UsageError(f"The strength of soft sharing must be at least 0, not {strength}.")
         self.strength = strength
         self.tied = tuple(tied)
 
@@ -162,7 +162,7 @@ class AbsoluteDistance(SoftSharing):
     def __init__(self, strength: float, tied: Sequence[str] = ("branches",)) -> None:
         super().__init__(strength, tied)
         if strength == float("inf"):
-            raise BookError("An absolute distance ties at a finite strength: give a finite one.")
+            raise UsageError("An absolute distance ties at a finite strength: give a finite one.")
 
     def measure(self, stack: Stack) -> Float[Tensor, ""]:
         """The sum over pairs, by the values' order."""
@@ -217,7 +217,7 @@ class TraceNorm(SoftSharing):
     ) -> None:
         super().__init__(strength, tied)
         if form not in _UNFOLDINGS:
-            raise BookError(f"form must be one of {', '.join(_UNFOLDINGS)}, not {form!r}.")
+            raise UsageError(f"form must be one of {', '.join(_UNFOLDINGS)}, not {form!r}.")
         self.form = form
 
     def measure(self, stack: Stack) -> Float[Tensor, ""]:
@@ -228,7 +228,7 @@ class TraceNorm(SoftSharing):
     def shrink(self, stack: Stack, amount: float) -> Stack:
         """The singular values lowered by the amount, at least 0 (LAF only)."""
         if self.form != "LAF":
-            raise BookError(
+            raise UsageError(
                 f"The {self.form} trace norm has no proximal map in closed form: add it to the "
                 "loss (regulariser=penalty), or choose form='LAF'."
             )

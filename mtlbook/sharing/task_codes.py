@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.tasks import Task
 
 
@@ -19,11 +19,11 @@ def with_task_codes(data: MultiTaskData) -> MultiTaskData:
     """Several data sets, with the one-hot code of its data set appended to each input.
 
     Raises:
-        BookError: where a row carries the labels of several tasks, and so belongs to no single one.
+        UsageError: where a row carries the labels of several tasks: it belongs to no single one.
     """
     marks = torch.stack([data.labelled[task.name] for task in data.tasks], dim=1)
     if not bool((marks.sum(1) == 1).all()):
-        raise BookError(
+        raise UsageError(
             "A task code says which data set a row comes from, but here rows carry the labels of "
             "several tasks or of none: such data needs a head for each task (HardSharing)."
         )
@@ -55,7 +55,7 @@ class Pooled(nn.Module):
         super().__init__()
         kinds = {(task.kind, task.outputs) for task in tasks}
         if len(kinds) != 1:
-            raise BookError(
+            raise UsageError(
                 "Data sets are pooled under one head, so that their tasks must be of one kind with "
                 f"equally many outputs; these are {sorted(kinds)}. Give each a head of its own "
                 "(HardSharing) instead."

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 Initialise = Callable[[nn.Module, int], None]
 
@@ -33,7 +33,7 @@ def fine_tuning(
             fresh weights. The source model itself is left as it is.
 
     Raises:
-        BookError: (by the function returned) for a part that one of the models does not have, or
+        UsageError: (by the function returned) for a part that one of the models does not have, or
             that differs between them.
 
     Example:
@@ -51,7 +51,7 @@ def fine_tuning(
                 state = trained.get_submodule(part).state_dict()
                 model.get_submodule(part).load_state_dict(state)
             except (AttributeError, RuntimeError) as error:
-                raise BookError(
+                raise UsageError(
                     f"The part {part!r} of the trained model cannot be copied: {error}. Build the "
                     "new model with the same part, or name other parts."
                 ) from error

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 
 class LinearScalarisation(nn.Module):
@@ -29,7 +29,7 @@ class LinearScalarisation(nn.Module):
         super().__init__()
         values = torch.as_tensor(weights, dtype=torch.float64)
         if values.ndim != 1 or not bool((values >= 0).all()) or not bool(values.sum() > 0):
-            raise BookError(
+            raise UsageError(
                 f"Weights are one number a task, not negative and not all zero: {list(weights)} "
                 "are not."
             )

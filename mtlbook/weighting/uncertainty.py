@@ -38,7 +38,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.tasks import Task
 
 
@@ -76,10 +76,10 @@ class UncertaintyWeighting(nn.Module):
     def __init__(self, tasks: Sequence[Task], initial_log_variance: float = 0.0) -> None:
         super().__init__()
         if not tasks:
-            raise BookError("A weighting by uncertainty needs at least one task: give the tasks.")
+            raise UsageError("A weighting by uncertainty needs at least one task: give the tasks.")
         initial = torch.full((len(tasks),), initial_log_variance, dtype=torch.float64)
         if not bool(torch.isfinite(initial).all()):
-            raise BookError(
+            raise UsageError(
                 f"The initial log-variance must be a finite number, not {initial_log_variance}."
             )
         self.log_variances = nn.Parameter(initial)

@@ -14,11 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from mtlbook.architectures.cross_stitch import CrossStitch, cross_stitch, parameter_groups
 from mtlbook.columns import Columns
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.dropout import Dropout
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
+from mtlbook.layers.dropout import Dropout
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
-from mtlbook.training import Fit, fit
+from mtlbook.training.fit import Fit, fit
 
 NAMES = ("segments", "normals", "depth", "edges")
 
@@ -337,37 +337,37 @@ def test_all_seeds_at_once_equal_one_after_another(channels):
 
 
 def test_a_single_column_is_refused():
-    with pytest.raises(BookError, match="at least two tasks"):
+    with pytest.raises(UsageError, match="at least two tasks"):
         network(1)
 
 
 def test_columns_that_are_one_are_refused():
     layers = dense()
-    with pytest.raises(BookError, match="make new layers for each column"):
+    with pytest.raises(UsageError, match="make new layers for each column"):
         network(stages=lambda: layers)
 
 
 def test_columns_of_different_depths_are_refused():
     depths = iter([1, 2])
     heads = {name: nn.Identity() for name in NAMES[:2]}
-    with pytest.raises(BookError, match="the same number"):
+    with pytest.raises(UsageError, match="the same number"):
         CrossStitch(lambda: [nn.Linear(5, 5) for _ in range(next(depths))], heads)
-    with pytest.raises(BookError, match="at least one"):
+    with pytest.raises(UsageError, match="at least one"):
         CrossStitch(list, heads)
 
 
 def test_a_column_that_there_is_not_is_refused():
-    with pytest.raises(BookError, match="no column for 'edges'"):
+    with pytest.raises(UsageError, match="no column for 'edges'"):
         network(2).column("edges")
 
 
 def test_a_wrong_number_of_channels_is_refused():
-    with pytest.raises(BookError, match="1 numbers of channels for 2 stages"):
+    with pytest.raises(UsageError, match="1 numbers of channels for 2 stages"):
         network(channels=(6,))
-    with pytest.raises(BookError, match=r"for 5 channels stands behind a stage that gives 6"):
+    with pytest.raises(UsageError, match=r"for 5 channels stands behind a stage that gives 6"):
         network(channels=(5, 4))(inputs(dense))
 
 
 def test_groups_of_a_model_without_units_are_refused():
-    with pytest.raises(BookError, match="no cross-stitch unit"):
+    with pytest.raises(UsageError, match="no cross-stitch unit"):
         parameter_groups(nn.Linear(2, 2).named_parameters(), 0.1)

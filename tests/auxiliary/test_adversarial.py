@@ -23,10 +23,10 @@ from mtlbook.auxiliary.adversarial import (
     warm_up,
 )
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
-from mtlbook.training import Fit, fit
+from mtlbook.training.fit import Fit, fit
 
 LABEL, DOMAIN = Task.classification("label", classes=2), Task.binary("domain")
 
@@ -275,27 +275,27 @@ def test_the_distance_does_not_depend_on_how_many_rows_each_domain_has():
 
 @pytest.mark.parametrize("steps", [0, -3])
 def test_an_impossible_schedule_is_refused(steps):
-    with pytest.raises(BookError, match="at least 1 step"):
+    with pytest.raises(UsageError, match="at least 1 step"):
         GradientReversal(steps=steps)
 
 
 @pytest.mark.parametrize("strength", [-1.0, math.nan, math.inf])
 def test_an_impossible_strength_is_refused(strength):
-    with pytest.raises(BookError, match="the reversal itself has the minus sign"):
+    with pytest.raises(UsageError, match="the reversal itself has the minus sign"):
         GradientReversal(steps=10, strength=strength)
 
 
 def test_a_task_is_either_helped_or_deceived():
     head = {"label": nn.Linear(2, 1)}
-    with pytest.raises(BookError, match="both heads and adversaries"):
+    with pytest.raises(UsageError, match="both heads and adversaries"):
         AdversarialSharing([nn.Linear(3, 2)], head, head, GradientReversal(steps=None))
-    with pytest.raises(BookError, match="at least one head and one adversary"):
+    with pytest.raises(UsageError, match="at least one head and one adversary"):
         AdversarialSharing([nn.Linear(3, 2)], head, {}, GradientReversal(steps=None))
 
 
 @pytest.mark.parametrize("folds", [1, 11])
 def test_impossible_folds_are_refused(folds):
-    with pytest.raises(BookError, match="choose from 2 to 10 folds"):
+    with pytest.raises(UsageError, match="choose from 2 to 10 folds"):
         proxy_a_distance(torch.rand(10, 2), torch.rand(30, 2), folds=folds)
 
 

@@ -20,7 +20,7 @@ from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
-from mtlbook.training import Fit, fit, fit_trials
+from mtlbook.training.fit import Fit, fit, fit_trials
 
 TASKS = [Task.regression("first"), Task.regression("second")]
 SEEDS, STEPS, ROUNDS = 32, 200, 3

@@ -8,7 +8,7 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from mtlbook.data.constructed import World, layered_tasks, related_tasks, two_scales
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 
 def correlations(world: World) -> Tensor:
@@ -269,17 +269,17 @@ def test_other_features_of_the_label_leave_the_value_as_it_is():
     ],
 )
 def test_impossible_worlds_are_refused(arguments: dict, message: str):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         related_tasks(0, **{"tasks": 2, "rows": 5, **arguments})
 
 
 def test_an_impossible_scale_is_refused():
-    with pytest.raises(BookError, match="scale must be above 0"):
+    with pytest.raises(UsageError, match="scale must be above 0"):
         two_scales(0, rows=5, scale=0.0)
 
 
 def test_an_impossible_share_of_the_features_is_refused():
-    with pytest.raises(BookError, match="shared_features must lie between 0 and 1"):
+    with pytest.raises(UsageError, match="shared_features must lie between 0 and 1"):
         two_scales(0, rows=5, shared_features=-0.5)
 
 
@@ -315,5 +315,5 @@ def test_more_layered_tasks_leave_the_earlier_ones():
 
 @pytest.mark.parametrize("dials", [{"shared_upper": 1.5}, {"shared_upper": -0.1}, {"tasks": 0}])
 def test_impossible_layered_tasks_are_refused(dials):
-    with pytest.raises(BookError):
+    with pytest.raises(UsageError):
         layered_tasks(0, **{"tasks": 2, "rows": 5} | dials)

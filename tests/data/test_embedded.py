@@ -9,7 +9,7 @@ from sklearn import datasets
 from sklearn.preprocessing import StandardScaler
 
 from mtlbook.data import embedded
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.tasks import Task
 
 LOOPS = {0, 6, 8, 9}
@@ -105,7 +105,7 @@ def test_domains_carry_codes_where_asked():
 
 @pytest.mark.parametrize("rows", [0, -1, 900])
 def test_impossible_sizes_of_domains_are_refused(rows: int):
-    with pytest.raises(BookError, match="ask for 1 to 898 rows"):
+    with pytest.raises(UsageError, match="ask for 1 to 898 rows"):
         embedded.digit_domains("upright", "inverted", rows=rows)
 
 
@@ -178,5 +178,5 @@ def test_every_set_loads_by_its_name():
     ],
 )
 def test_unknown_names_are_refused_with_the_possible_ones(call, unknown: str, possible: str):
-    with pytest.raises(BookError, match=f"{unknown}.*choose one of .*{possible}"):
+    with pytest.raises(UsageError, match=f"{unknown}.*choose one of .*{possible}"):
         call()

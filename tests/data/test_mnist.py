@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mtlbook.data import mnist
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 
 def idx(array: np.ndarray, kind: int = 8) -> bytes:
@@ -43,14 +43,14 @@ def test_load_scales_pixels_and_keeps_the_parts_apart(
 
 def test_other_elements_are_refused(tmp_path: Path):
     (tmp_path / "x.gz").write_bytes(idx(np.zeros(3, np.uint8), kind=0x0D))
-    with pytest.raises(BookError, match="not an IDX file of bytes"):
+    with pytest.raises(UsageError, match="not an IDX file of bytes"):
         mnist.read_idx(tmp_path / "x.gz")
 
 
 def test_a_wrong_size_is_refused(tmp_path: Path):
     content = gzip.decompress(idx(np.zeros((2, 3), np.uint8)))
     (tmp_path / "x.gz").write_bytes(gzip.compress(content[:-1]))
-    with pytest.raises(BookError, match=r"holds 5 elements instead of \[2, 3\]"):
+    with pytest.raises(UsageError, match=r"holds 5 elements instead of \[2, 3\]"):
         mnist.read_idx(tmp_path / "x.gz")
 
 

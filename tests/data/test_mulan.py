@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mtlbook.data import mulan
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 TABLE = """% A comment
 @relation small
@@ -62,7 +62,7 @@ def test_targets_are_standardised_over_the_known_ones(small: Path):
 
 
 def test_an_unknown_set_is_refused_with_the_possible_ones():
-    with pytest.raises(BookError, match=r"no Mulan set 'enron'.*andro, .*wq"):
+    with pytest.raises(UsageError, match=r"no Mulan set 'enron'.*andro, .*wq"):
         mulan.load("enron")
 
 

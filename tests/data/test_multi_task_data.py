@@ -10,7 +10,7 @@ from jaxtyping import config
 from torch import Tensor
 
 from mtlbook.data import Consecutive, Holdout, MultiTaskData, Split
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.tasks import Task
 
 A, B = Task.regression("a"), Task.binary("b")
@@ -177,7 +177,7 @@ def some_nan_targets() -> MultiTaskData:
     ],
 )
 def test_impossible_data_is_refused_with_cause_and_remedy(make: Callable, message: str):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         make()
 
 
@@ -192,9 +192,9 @@ def unchecked() -> Iterator[None]:
 @pytest.mark.usefixtures("unchecked")
 def test_targets_and_marks_must_have_a_row_for_each_input():
     message = r"Task 'a' has 2 targets and 3 marks of labelled rows for 3 input rows"
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         MultiTaskData.multi_label([A], inputs(3), {"a": inputs(2)[:, 0]})
-    with pytest.raises(BookError, match=r"3 targets and 2 marks .*the three must agree"):
+    with pytest.raises(UsageError, match=r"3 targets and 2 marks .*the three must agree"):
         MultiTaskData.partial(
             [A], inputs(3), {"a": inputs(3)[:, 0]}, {"a": torch.ones(2, dtype=torch.bool)}
         )
@@ -371,7 +371,7 @@ def one_class(task: Task, target: Tensor) -> MultiTaskData:
 def test_impossible_splits_are_refused_with_cause_and_remedy(
     data: MultiTaskData, holdout: Holdout, message: str
 ):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         holdout.draw(data, 0)
 
 
@@ -394,7 +394,7 @@ def test_consecutive_parts_keep_the_first_labels_too():
 
 
 def test_a_consecutive_split_of_other_data_is_refused():
-    with pytest.raises(BookError, match="has 10 rows and the consecutive split 60"):
+    with pytest.raises(UsageError, match="has 10 rows and the consecutive split 60"):
         Consecutive(train=20, validation=20, test=20).draw(in_order(10), 0)
 
 
@@ -413,12 +413,12 @@ def test_a_single_value_of_a_regression_is_no_error():
     ],
 )
 def test_impossible_parts_are_refused(options, message):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         Holdout(**options)
 
 
 def test_data_without_tasks_is_refused():
-    with pytest.raises(BookError, match="without any task"):
+    with pytest.raises(UsageError, match="without any task"):
         MultiTaskData.multi_label([], torch.zeros(3, 2), {})
-    with pytest.raises(BookError, match="without any data set"):
+    with pytest.raises(UsageError, match="without any data set"):
         MultiTaskData.several({})

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mtlbook.data.constructed import related_tasks
 from mtlbook.data.noisy_tasks import NoisyWorld, noisy_tasks
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 
 def loss_of(world: NoisyWorld, name: str, prediction: torch.Tensor) -> float:
@@ -141,5 +141,5 @@ def test_a_linear_world_is_linear():
     ],
 )
 def test_impossible_worlds_are_refused(arguments, message):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         noisy_tasks(0, **{"rows": 5, **arguments})

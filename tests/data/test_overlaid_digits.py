@@ -12,7 +12,7 @@ from mtlbook.data import embedded, mnist, overlaid_digits
 from mtlbook.data.images import LabelledImages
 from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
 from mtlbook.data.overlaid_digits import overlay
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 SPLIT = Consecutive(train=300, validation=100, test=100)
 
@@ -48,9 +48,9 @@ def test_overlay_against_a_canvas_resized_by_pillow(size: int, canvas: int, offs
 
 
 def test_images_that_do_not_fit_are_refused():
-    with pytest.raises(BookError, match="8 pixels moved by 3 does not fit on a canvas of 10"):
+    with pytest.raises(UsageError, match="8 pixels moved by 3 does not fit on a canvas of 10"):
         overlay(torch.zeros(1, 8, 8), torch.zeros(1, 8, 8), canvas=10, offset=3)
-    with pytest.raises(BookError, match="square, not 4 × 8 pixels"):
+    with pytest.raises(UsageError, match="square, not 4 × 8 pixels"):
         overlay(torch.zeros(1, 4, 8), torch.zeros(1, 4, 8), canvas=10, offset=0)
 
 
@@ -129,7 +129,7 @@ def test_seeds_repeat_and_differ():
 
 
 def test_a_split_without_images_is_refused():
-    with pytest.raises(BookError, match="ask for some"):
+    with pytest.raises(UsageError, match="ask for some"):
         overlaid_digits.overlaid_digits(0, Consecutive(train=0, validation=0, test=0))
 
 

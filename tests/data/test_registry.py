@@ -13,7 +13,7 @@ import pytest
 
 from mtlbook.data import registry
 from mtlbook.data.registry import DataSet, RemoteFile
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 CONTENT = {"first.bin": b"first" * 1000, "second.bin": b"second" * 2000}
 
@@ -146,7 +146,7 @@ def test_no_network_names_the_file_the_host_and_the_remedy(
     cache: Path, nobody: str, offer: Callable
 ):
     offer(nobody)
-    with pytest.raises(BookError) as error:
+    with pytest.raises(UsageError) as error:
         registry.fetch("toy")
     message = str(error.value)
     assert f"{cache}/toy/first.bin is missing" in message
@@ -165,21 +165,21 @@ def test_a_server_that_refuses_is_named_with_its_answer(
 ):
     missing = {"absent.bin": b""} if "nowhere" in folder else CONTENT
     offer(server + folder, missing)
-    with pytest.raises(BookError, match=f"{server} answered '{answer}"):
+    with pytest.raises(UsageError, match=f"{server} answered '{answer}"):
         registry.fetch("toy")
     assert held(cache) == {}
 
 
 def test_a_connection_that_breaks_leaves_no_partial_file(cache: Path, server: str, offer: Callable):
     offer(f"{server}/cut")
-    with pytest.raises(BookError, match=f"the connection to {server} failed"):
+    with pytest.raises(UsageError, match=f"the connection to {server} failed"):
         registry.fetch("toy")
     assert held(cache) == {}
 
 
 def test_a_corrupted_download_is_not_kept(cache: Path, server: str, offer: Callable):
     offer(server, {"first.bin": b"what the registry knows"})
-    with pytest.raises(BookError) as error:
+    with pytest.raises(UsageError) as error:
         registry.fetch("toy")
     message = str(error.value)
     assert f"what {server} sent is not the file" in message
@@ -202,7 +202,7 @@ def test_a_corrupted_file_in_the_cache_is_found_and_replaced(
     fill(cache, {**CONTENT, "first.bin": corrupted})
     assert registry.verify("toy") == [f"{cache}/toy/first.bin is corrupted: {problem}."]
     assert registry.available("toy") == (len(corrupted) == 5000)
-    with pytest.raises(BookError, match=re.escape(f"first.bin is corrupted: {problem}, and the")):
+    with pytest.raises(UsageError, match=re.escape(f"first.bin is corrupted: {problem}, and the")):
         registry.fetch("toy")
     # What was there stays until something better has arrived.
     assert held(cache)["first.bin"] == corrupted
@@ -215,7 +215,7 @@ def test_a_cache_that_cannot_be_written_is_an_error(cache: Path, server: str, of
     cache.write_bytes(b"a file where the folder should be")
     offer(server)
     with pytest.raises(
-        BookError, match=r"can't be written .*set MTLBOOK_DATA to a folder that can"
+        UsageError, match=r"can't be written .*set MTLBOOK_DATA to a folder that can"
     ):
         registry.fetch("toy")
 
@@ -229,7 +229,7 @@ def test_a_cache_without_permission_is_an_error(
 
     offer(server)
     monkeypatch.setattr("os.makedirs", refuse)
-    with pytest.raises(BookError, match=r"can't be written \(Permission denied\)"):
+    with pytest.raises(UsageError, match=r"can't be written \(Permission denied\)"):
         registry.fetch("toy")
 
 
@@ -251,12 +251,12 @@ def test_an_interrupted_download_leaves_no_partial_file(
     "ask", [registry.fetch, registry.path, registry.verify, registry.available, registry.data_set]
 )
 def test_an_unknown_set_is_refused_with_the_possible_ones(ask: Callable):
-    with pytest.raises(BookError, match=r"no data set 'imagenet'.*school, mnist, usps, mulan_mtr"):
+    with pytest.raises(UsageError, match=r"no data set 'imagenet'.*school, mnist, usps, mulan_mtr"):
         ask("imagenet")
 
 
 def test_an_unknown_file_is_refused_with_the_possible_ones():
-    with pytest.raises(BookError, match=r"no file 'x.csv'.*school.mat"):
+    with pytest.raises(UsageError, match=r"no file 'x.csv'.*school.mat"):
         registry.path("school", "x.csv")
 
 

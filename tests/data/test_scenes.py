@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mtlbook.data import scenes as module
 from mtlbook.data.scenes import CLASSES, Scenes, Views, draw, render, scene_tasks
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 GROUND, WALL, SPHERE, BOX = range(len(CLASSES))
 NAMES = ("image", "segmentation", "instance", "centres", "depth", "normals")
@@ -212,7 +212,7 @@ def test_noise_is_gaussian_and_only_in_the_image():
 
 
 def test_impossible_scenes_are_refused():
-    with pytest.raises(BookError, match="at least 1 scene and 1 object, not 0 and 4"):
+    with pytest.raises(UsageError, match="at least 1 scene and 1 object, not 0 and 4"):
         draw(0, scenes=0)
-    with pytest.raises(BookError, match=r"light of -1\.0 cannot be made"):
+    with pytest.raises(UsageError, match=r"light of -1\.0 cannot be made"):
         render(draw(0, scenes=1), light=-1.0)

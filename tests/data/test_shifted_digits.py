@@ -21,7 +21,7 @@ from mtlbook.data.shifted_digits import (
     thickened,
     two_domains,
 )
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 IMAGES = torch.rand(5, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -191,7 +191,7 @@ def test_seeds_repeat_and_differ():
 
 def test_domains_of_different_size_are_refused():
     labels = torch.zeros(1, dtype=torch.long)
-    with pytest.raises(BookError, match=r"differ in size, \(4, 4\) and \(5, 5\): resize"):
+    with pytest.raises(UsageError, match=r"differ in size, \(4, 4\) and \(5, 5\): resize"):
         two_domains((torch.zeros(1, 4, 4), labels), (torch.zeros(1, 5, 5), labels))
 
 
@@ -206,5 +206,5 @@ def test_domains_of_different_size_are_refused():
     ],
 )
 def test_impossible_arguments_are_refused(arguments: dict, message: str):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         shifted_digits(0, **arguments)

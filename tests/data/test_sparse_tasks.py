@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mtlbook.data.sparse_tasks import low_rank_tasks, sparse_tasks
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 
 def used(world):
@@ -69,7 +69,7 @@ def test_signs_are_of_both_kinds_and_differ_between_tasks_and_seeds():
     ],
 )
 def test_a_world_that_cannot_be_is_refused(settings, told):
-    with pytest.raises(BookError, match=told):
+    with pytest.raises(UsageError, match=told):
         sparse_tasks(0, rows=3, **settings)
 
 
@@ -88,5 +88,5 @@ def test_at_full_rank_no_two_tasks_have_anything_in_common():
 
 
 def test_a_rank_above_the_number_of_tasks_is_refused():
-    with pytest.raises(BookError, match="at most the number of tasks, 10, and of features, 20"):
+    with pytest.raises(UsageError, match="at most the number of tasks, 10, and of features, 20"):
         low_rank_tasks(0, rows=3, rank=11)

@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from sklearn.datasets import make_moons
 
 from mtlbook.data.two_moons import turned, two_moons
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 
 
 def test_the_source_lies_on_scikit_learns_moons():
@@ -72,5 +72,5 @@ def test_the_proportions_follow_the_dial(rows: int, label_shift: float):
     ],
 )
 def test_impossible_arguments_are_refused(arguments: dict, message: str):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         two_moons(0, **arguments)

@@ -13,7 +13,7 @@ from torch import nn
 
 from mtlbook.data.embedded import diabetes, digit_domains, digits
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.mechanisms.attention_focusing import (
     InputLasso,
     descent,
@@ -106,7 +106,7 @@ def test_fewer_rows_and_tasks_are_the_first_of_more():
     ],
 )
 def test_impossible_worlds_are_refused(wrong, message):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         focused_tasks(0, **{"tasks": 3, "rows": 5, "inputs": 20} | wrong)
 
 
@@ -146,11 +146,11 @@ def test_other_blocks_know_nothing_of_the_target():
 
 
 def test_disguise_needs_whole_rows_and_a_block_for_each_task():
-    with pytest.raises(BookError, match="all tasks on every row"):
+    with pytest.raises(UsageError, match="all tasks on every row"):
         disguised(digit_domains(), 0, looks_at={"upright": 0}, blocks=1)
     table = digits("parity", "loop")
     for looks_at in ({"parity": 0}, {"parity": 0, "loop": 2}, {"parity": 0, "loop": -1}):
-        with pytest.raises(BookError, match="from 0 to 1"):
+        with pytest.raises(UsageError, match="from 0 to 1"):
             disguised(table, 0, looks_at=looks_at, blocks=2)
 
 
@@ -212,7 +212,7 @@ def test_precision_counts_the_relevant_among_the_first():
     # Of the second output only one input is looked at: the other place is not filled by chance.
     assert precision(attention, marks).tolist() == [1.0, 0.5]
     assert precision(attention, ~marks).tolist() == [0.0, 0.0]
-    with pytest.raises(BookError, match="equally many"):
+    with pytest.raises(UsageError, match="equally many"):
         precision(attention, torch.tensor([[True, True, False, False], [True] * 4]))
 
 
@@ -247,7 +247,7 @@ def test_the_lasso_switches_off_whole_inputs_and_leaves_other_layers():
     for name, values in model.named_parameters():
         wanted = expected if name == "0.weight" else before[name]
         torch.testing.assert_close(values.detach(), wanted)
-    with pytest.raises(BookError, match="below 0"):
+    with pytest.raises(UsageError, match="below 0"):
         InputLasso(["0.weight"], -1.0)
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.mechanisms.data_augmentation import (
     effective_sample_size,
     expected_gain,
@@ -73,7 +73,7 @@ def test_the_three_forms_of_the_data_hold_the_same_targets():
     together = world.together(2).targets["together"]
     torch.testing.assert_close(together[:, [1]], separate.targets["task_2"])
     torch.testing.assert_close(world.alone(2).targets["alone"], separate.targets["task_3"])
-    with pytest.raises(BookError, match="There are 3 tasks"):
+    with pytest.raises(UsageError, match="There are 3 tasks"):
         world.together(4)
 
 
@@ -122,7 +122,7 @@ def test_gain_is_the_design_effect_without_heads_and_bounded_with_them():
     gain = expected_gain(5, shared=7, own=0, correlation=0.3)
     assert gain == pytest.approx(design_effect)
     assert expected_gain(10**6, shared=9, own=3) == pytest.approx(4.0, rel=1e-4)
-    with pytest.raises(BookError, match="not a model"):
+    with pytest.raises(UsageError, match="not a model"):
         expected_gain(2, shared=0, own=0)
 
 
@@ -154,7 +154,7 @@ def test_a_rising_piece_of_the_curve_is_levelled():
     [(0.0, SIZES, "above 0"), (0.1, SIZES[::-1], "ascend"), (0.1, SIZES[:3], "one for each")],
 )
 def test_curves_that_cannot_be_read_are_refused(error, sizes, message):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         effective_sample_size(error, sizes, np.array([0.8, 0.4, 0.2, 0.1]))
 
 
@@ -195,12 +195,12 @@ def test_a_table_of_rote_learning_carries_all_of_its_noise():
     ],
 )
 def test_impossible_worlds_are_refused(options, message):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         noisy_copies(0, tasks=2, train=5, validation=5, test=5, **options)
 
 
 def test_no_task_measures_nothing():
-    with pytest.raises(BookError, match="No task measures F"):
+    with pytest.raises(UsageError, match="No task measures F"):
         noise_variance([0.0, 0.0])
-    with pytest.raises(BookError, match="cannot be test rows"):
+    with pytest.raises(UsageError, match="cannot be test rows"):
         measured(0, torch.zeros(3, 1).double(), torch.zeros(3, 1).double(), test=4, noise=1.0)

@@ -7,7 +7,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from torch import nn
 
 from mtlbook.data.multi_task_data import Holdout
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.mechanisms.eavesdropping import (
     feature_share,
     hidden_layer,
@@ -16,7 +16,7 @@ from mtlbook.mechanisms.eavesdropping import (
     simplex,
 )
 from mtlbook.sharing.hard import HardSharing
-from mtlbook.training import fit
+from mtlbook.training.fit import fit
 
 ROWS = 20_000
 
@@ -128,7 +128,7 @@ def test_a_split_limits_the_labels_of_each_task():
     [{"inputs": 3}, {"overlap": 1.1}, {"flips": 0.6}, {"noise": -0.1}, {"features": 0}],
 )
 def test_impossible_worlds_are_refused(wrong):
-    with pytest.raises(BookError):
+    with pytest.raises(UsageError):
         overheard_features(0, rows=10, **wrong)
 
 
@@ -190,7 +190,7 @@ def test_of_several_probes_the_median_counts():
 
 def test_a_probe_needs_examples_on_either_side():
     for examples, sets in ((5, 1), (1, 1), (2, 3), (2, 0)):
-        with pytest.raises(BookError, match="2 or more"):
+        with pytest.raises(UsageError, match="2 or more"):
             readability(torch.zeros(5, 2), torch.zeros(5, 1), examples, sets)
 
 

@@ -7,7 +7,7 @@ from scipy import integrate, stats
 from torch import nn
 
 from mtlbook.data.multi_task_data import Holdout
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.mechanisms.hints import (
     approximation,
     invariance,
@@ -17,7 +17,7 @@ from mtlbook.mechanisms.hints import (
     regulariser,
 )
 from mtlbook.tasks import Task
-from mtlbook.training import fit
+from mtlbook.training.fit import fit
 
 POINTS = torch.linspace(-2, 2, 41, dtype=torch.float64)[:, None]
 
@@ -115,9 +115,9 @@ def test_a_penalty_is_its_strength_times_the_error():
 
 
 def test_a_penalty_refuses_what_does_not_belong_together():
-    with pytest.raises(BookError, match="row by row"):
+    with pytest.raises(UsageError, match="row by row"):
         regulariser(oddness, POINTS, POINTS[1:], task="value", strength=1.0)
-    with pytest.raises(BookError, match="strength"):
+    with pytest.raises(UsageError, match="strength"):
         regulariser(oddness, POINTS, -POINTS, task="value", strength=-1.0)
 
 
@@ -201,5 +201,5 @@ def test_no_odd_function_is_below_the_price_of_the_hint():
 
 @pytest.mark.parametrize("wrong", [{"rows": 0}, {"inputs": 0}, {"even_part": 2.0}, {"noise": -1.0}])
 def test_impossible_targets_are_refused(wrong):
-    with pytest.raises(BookError):
+    with pytest.raises(UsageError):
         odd_target(0, **({"rows": 5} | wrong))

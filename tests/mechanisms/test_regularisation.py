@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.mechanisms.regularisation import gradient_agreement, random_labels, reduced_rank_fit
 from mtlbook.randomness import generator
 
@@ -120,5 +120,5 @@ def test_gradients_that_agree_cancel_or_ignore_each_other():
     ],
 )
 def test_impossible_requests_are_refused(call, message):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         call()

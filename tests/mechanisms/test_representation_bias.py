@@ -13,7 +13,7 @@ from scipy.stats import special_ortho_group
 from sklearn.linear_model import LinearRegression, Ridge
 
 from mtlbook.data import embedded
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.mechanisms.representation_bias import (
     descend,
     digit_environment,
@@ -135,7 +135,7 @@ def test_signal_and_features_have_variance_1():
     ],
 )
 def test_impossible_environments_are_refused(wrong, message):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         environment(0, **{"tasks": ["a"], "rows": 3} | wrong)
 
 
@@ -208,7 +208,7 @@ def test_a_share_of_the_pixels_keeps_its_place(in_place):
     ],
 )
 def test_impossible_digits_are_refused(wrong, message):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         digit_environment(0, **{"tasks": range(1), "images": range(5)} | wrong)
 
 
@@ -296,7 +296,7 @@ def test_validation_rows_choose_and_test_rows_have_no_say():
 
 @pytest.mark.parametrize(("train", "validation"), [(0, 3), (3, 0), (6, 4)])
 def test_counts_that_leave_nothing_are_refused(train, validation):
-    with pytest.raises(BookError, match="leave no test row"):
+    with pytest.raises(UsageError, match="leave no test row"):
         tuned_head(normal(10, 2), normal(10, 1), train, validation, [0.1])
 
 
@@ -321,7 +321,7 @@ def test_the_mean_of_the_constants_is_that_of_the_mean_curve():
 
 @pytest.mark.parametrize("tasks", [[4], [2, 2], [0, 1]])
 def test_a_line_needs_two_counts(tasks):
-    with pytest.raises(BookError, match="two different K"):
+    with pytest.raises(UsageError, match="two different K"):
         floor_and_slope(tasks, np.ones((len(tasks), 2)))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.mechanisms.together import Switches, contrast, effect, half_fraction, switched, world
 
 FACTORS = ["a", "b", "c", "d", "e"]
@@ -119,10 +119,10 @@ def test_a_run_sets_the_switches_that_the_world_has():
     ],
 )
 def test_impossible_worlds_are_refused(options, message):
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UsageError, match=message):
         world(0, Switches(), **options)
 
 
 def test_an_unknown_factor_is_refused():
-    with pytest.raises(BookError, match=r"no effect of \['f'\]: the factors are \['a', 'b'\]"):
+    with pytest.raises(UsageError, match=r"no effect of \['f'\]: the factors are \['a', 'b'\]"):
         contrast(half_fraction(["a", "b"]), "f")

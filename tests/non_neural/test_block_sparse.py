@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 from sklearn.linear_model import Lasso, MultiTaskLasso
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.non_neural.block_sparse import (
     BlockSparseRegression,
     RowsInL2,
@@ -139,7 +139,7 @@ def test_q_1_is_scikit_learns_lasso_for_each_task():
 @pytest.mark.parametrize("q", [0, 3.0, "2", None])
 def test_another_q_is_refused(q):
     model = BlockSparseRegression().set_params(q=q)
-    with pytest.raises(BookError, match=r"must be 1, 2 or math\.inf\. Got"):
+    with pytest.raises(UsageError, match=r"must be 1, 2 or math\.inf\. Got"):
         model.fit(*world())
 
 

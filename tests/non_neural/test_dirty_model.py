@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import linprog, minimize
 from sklearn.linear_model import Lasso
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.non_neural.block_sparse import BlockSparseRegression, RowsInMaximum
 from mtlbook.non_neural.dirty_model import BlockPlusSparse, DirtyModel
 
@@ -86,7 +86,7 @@ def test_one_task_of_one_dimension_has_parts_of_one_dimension():
 
 @pytest.mark.parametrize("name", ["alpha_block", "alpha_sparse"])
 def test_a_strength_must_be_positive(name):
-    with pytest.raises(BookError, match=f"The '{name}' parameter of DirtyModel must be a float"):
+    with pytest.raises(UsageError, match=f"The '{name}' parameter of DirtyModel must be a float"):
         DirtyModel().set_params(**{name: 0.0}).fit(*world())
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.non_neural.block_sparse import BlockSparseRegression
 from mtlbook.non_neural.dirty_model import DirtyModel
 from mtlbook.non_neural.linear_model import MultiTaskLinearModel
@@ -180,7 +180,7 @@ def test_an_unfitted_model_says_so():
 
 def test_a_table_of_targets_cannot_have_tasks():
     inputs, y, tasks = world()
-    with pytest.raises(BookError, match=r"y has shape \(60, 2\): pass y of shape \(60,\)"):
+    with pytest.raises(UsageError, match=r"y has shape \(60, 2\): pass y of shape \(60,\)"):
         BlockSparseRegression().fit(inputs, np.stack([y, y], axis=1), tasks)
 
 
@@ -193,14 +193,14 @@ def test_labels_must_be_one_a_row():
 def test_an_unknown_task_is_refused():
     inputs, y, tasks = world()
     model = BlockSparseRegression().fit(inputs, y, tasks)
-    with pytest.raises(BookError, match=r"no weights for the tasks \['rice'\].*'barley', 'maize'"):
+    with pytest.raises(UsageError, match=r"no weights for the tasks \['rice'\].*'barley', 'maize'"):
         model.predict(inputs[:2], ["wheat", "rice"])
 
 
 def test_a_model_without_tasks_cannot_predict_one():
     inputs, y, _ = world()
     model = BlockSparseRegression().fit(inputs, y)
-    with pytest.raises(BookError, match="was fitted without tasks: leave tasks out"):
+    with pytest.raises(UsageError, match="was fitted without tasks: leave tasks out"):
         model.predict(inputs, np.zeros(60))
 
 
@@ -220,5 +220,5 @@ def test_a_parameter_out_of_range_is_told_in_scikit_learns_words(name, value, ra
     inputs, y, _ = world()
     model = BlockSparseRegression().set_params(**{name: value})
     told = f"The '{name}' parameter of BlockSparseRegression must be {range_}. Got {value!r}"
-    with pytest.raises(BookError, match=told):
+    with pytest.raises(UsageError, match=told):
         model.fit(inputs, y)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import Lasso
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.non_neural.trace_norm import (
     SquaredTraceNorm,
     TraceNorm,
@@ -102,7 +102,7 @@ def test_one_feature_and_one_task_is_scikit_learns_lasso():
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("inf"), float("nan"), "1", None])
 def test_a_strength_must_be_positive_and_finite(alpha):
     model = TraceNormRegression().set_params(alpha=alpha)
-    with pytest.raises(BookError, match=r"The 'alpha' parameter .* in the range \(0\.0, inf\)"):
+    with pytest.raises(UsageError, match=r"The 'alpha' parameter .* in the range \(0\.0, inf\)"):
         model.fit(*world())
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.sharing.hard import HardSharing, separate_networks
 from mtlbook.tasks import Task
 
@@ -146,5 +146,5 @@ def test_a_head_of_the_users_own():
 
 @pytest.mark.parametrize("branch_at", [-1, 3])
 def test_a_branch_outside_of_the_network_is_refused(branch_at):
-    with pytest.raises(BookError, match="choose 0 to 2"):
+    with pytest.raises(UsageError, match="choose 0 to 2"):
         HardSharing(stages(), TASKS, width=4, branch_at=branch_at)

@@ -17,7 +17,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from mtlbook.data.constructed import related_tasks
 from mtlbook.data.multi_task_data import Holdout
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.sharing.hard import HardSharing, separate_networks
 from mtlbook.sharing.soft import (
     AbsoluteDistance,
@@ -27,7 +27,7 @@ from mtlbook.sharing.soft import (
     stacked_parameters,
 )
 from mtlbook.tasks import Task
-from mtlbook.training import fit
+from mtlbook.training.fit import fit
 
 TASKS = [Task.regression(name) for name in ("wheat", "maize", "rice")]
 PENALTIES = [SquaredDistance, AbsoluteDistance, TraceNorm]
@@ -108,25 +108,25 @@ def test_heads_of_unequal_shapes_cannot_be_tied():
     tasks = [Task.regression("yield"), Task.classification("crop", classes=4)]
     model = separate_networks([nn.Linear(5, 4)], tasks, width=4)
     assert SquaredDistance(1.0)(model).ndim == 0
-    with pytest.raises(BookError, match=r"heads differ in shape.*leave 'heads' out of tied"):
+    with pytest.raises(UsageError, match=r"heads differ in shape.*leave 'heads' out of tied"):
         SquaredDistance(1.0, tied=("branches", "heads"))(model)
 
 
 @pytest.mark.parametrize("part", ["trunk", "nonsense"])
 def test_what_is_no_dictionary_of_modules_is_refused(part):
-    with pytest.raises(BookError, match=f"'{part}' is none"):
+    with pytest.raises(UsageError, match=f"'{part}' is none"):
         SquaredDistance(1.0, tied=(part,))(networks())
 
 
 def test_without_any_parameter_there_is_nothing_to_share():
-    with pytest.raises(BookError, match="no parameter to share softly"):
+    with pytest.raises(UsageError, match="no parameter to share softly"):
         SquaredDistance(1.0)(networks(branch_at=3))
 
 
 @pytest.mark.parametrize("strength", [-1.0, math.nan])
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_a_strength_below_zero_is_refused(penalty, strength):
-    with pytest.raises(BookError, match="at least 0"):
+    with pytest.raises(UsageError, match="at least 0"):
         penalty(strength)
 
 
@@ -207,7 +207,7 @@ def test_an_absolute_distance_ties_exactly_at_a_finite_strength():
 
 
 def test_an_infinite_absolute_distance_is_refused():
-    with pytest.raises(BookError, match="ties at a finite strength"):
+    with pytest.raises(UsageError, match="ties at a finite strength"):
         AbsoluteDistance(math.inf)
 
 
@@ -262,12 +262,12 @@ def test_singular_values_are_thresholded_as_optimality_asks(amount):
 
 @pytest.mark.parametrize("form", ["Tucker", "TT"])
 def test_the_other_trace_norms_have_no_proximal_map(form):
-    with pytest.raises(BookError, match=f"The {form} trace norm has no proximal map"):
+    with pytest.raises(UsageError, match=f"The {form} trace norm has no proximal map"):
         TraceNorm(1.0, form=form).proximal(networks(), 0.1)
 
 
 def test_an_unknown_form_is_refused():
-    with pytest.raises(BookError, match="form must be one of LAF, Tucker, TT, not 'CP'"):
+    with pytest.raises(UsageError, match="form must be one of LAF, Tucker, TT, not 'CP'"):
         TraceNorm(1.0, form="CP")
 
 

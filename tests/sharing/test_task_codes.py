@@ -7,10 +7,10 @@ from sklearn.linear_model import LinearRegression, Ridge
 from torch import nn
 
 from mtlbook.data import Holdout, MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.sharing.task_codes import Interactions, Pooled, with_task_codes
 from mtlbook.tasks import Task
-from mtlbook.training import fit
+from mtlbook.training.fit import fit
 
 SIZES = (10, 25, 40)
 TASKS = [Task.regression(f"task_{number}") for number in range(len(SIZES))]
@@ -126,14 +126,14 @@ def test_codes_are_those_of_several_data_sets():
 def test_rows_with_several_labels_have_no_code():
     x = torch.ones(4, 2)
     data = MultiTaskData.multi_label(TASKS, x, {task.name: torch.ones(4) for task in TASKS})
-    with pytest.raises(BookError, match="labels of several tasks"):
+    with pytest.raises(UsageError, match="labels of several tasks"):
         with_task_codes(data)
 
 
 def test_tasks_of_different_kinds_cannot_be_pooled():
-    with pytest.raises(BookError, match="of one kind"):
+    with pytest.raises(UsageError, match="of one kind"):
         Pooled([], [Task.regression("price"), Task.binary("sold")], width=2)
-    with pytest.raises(BookError, match="equally many outputs"):
+    with pytest.raises(UsageError, match="equally many outputs"):
         Pooled([], [Task.regression("price"), Task.regression("place", outputs=2)], width=2)
 
 

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from mtlbook.data import Holdout, constructed
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
-from mtlbook.training import Fit, fit
+from mtlbook.training.fit import Fit, fit
 from mtlbook.transfer.fine_tuning import fine_tuning, linear_probing
 
 SEEDS = (3, 1)
@@ -137,5 +137,7 @@ def test_other_parts_can_be_named(source):
     ids=["missing", "of another width"],
 )
 def test_a_part_that_does_not_fit_is_named(source, part, model):
-    with pytest.raises(BookError, match=f"The part '{part}' of the trained model cannot be copied"):
+    with pytest.raises(
+        UsageError, match=f"The part '{part}' of the trained model cannot be copied"
+    ):
         fine_tuning(source.model, parts=[part])(model, SEEDS[0])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.weighting.linear_scalarisation import LinearScalarisation
 
 WEIGHTS = st.lists(st.floats(0.01, 100), min_size=1, max_size=6)
@@ -48,5 +48,5 @@ def test_weights_follow_the_module_and_are_not_trained():
 
 @pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0, -1.0], [], [float("nan")]])
 def test_impossible_weights_are_refused(weights):
-    with pytest.raises(BookError, match="not negative and not all zero"):
+    with pytest.raises(UsageError, match="not negative and not all zero"):
         LinearScalarisation(weights)

@@ -10,11 +10,11 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.errors import BookError
+from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
-from mtlbook.training import Fit, fit
+from mtlbook.training.fit import Fit, fit
 from mtlbook.weighting.uncertainty import UncertaintyWeighting
 
 REGRESSION = Task.regression("depth")
@@ -254,11 +254,11 @@ def test_the_weighting_that_was_given_stays_as_it_was():
 
 
 def test_no_tasks_are_refused():
-    with pytest.raises(BookError, match="at least one task"):
+    with pytest.raises(UsageError, match="at least one task"):
         UncertaintyWeighting([])
 
 
 @pytest.mark.parametrize("initial", [math.nan, math.inf])
 def test_an_impossible_start_is_refused(initial):
-    with pytest.raises(BookError, match="must be a finite number"):
+    with pytest.raises(UsageError, match="must be a finite number"):
         UncertaintyWeighting([REGRESSION], initial)

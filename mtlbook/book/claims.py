@@ -1,0 +1,257 @@
+"""The ledger of claims: what the overview says, and what the experiments found.
+
+`claims.toml` states each claim before its experiment runs. A notebook records a result per claim
+and data set; `mtlbook report` merges the results, corrects their p-values over the whole ledger,
+and writes the table of the README.
+"""
+
+import functools
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import pandas as pd
+
+from mtlbook.book.files import write_atomically
+from mtlbook.errors import UsageError
+from mtlbook.statistics import Effect, Verdict, holm, verdict
+
+SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the overview that an experiment can test: a `[[claim]]` of `claims.toml`.
+
+    `method` and `baseline` name what is compared by `metric`; `better` is the direction in which
+    the claim says that the method is better. `smallest` is the smallest effect that would matter,
+    in percent of the mean baseline if `relative`, else in the metric's unit. A `control` is
+    measured where the mechanism is absent: its effect is expected to be negligible.
+    """
+
+    id: str
+    section: str
+    statement: str
+    source: str
+    method: str
+    baseline: str
+    metric: str
+    better: Literal["lower", "higher"]
+    smallest: float
+    relative: bool = False
+    control: bool = False
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger metric is better for the method."""
+        return self.better == "higher"
+
+    @property
+    def unit(self) -> str:
+        """The unit of the effect: percent of the baseline, or that of the metric."""
+        return "%" if self.relative else self.metric
+
+
+class Record(TypedDict):
+    """The result of one claim on one data set, as `claims.json` holds it."""
+
+    id: str
+    section: str
+    statement: str
+    effect: float
+    low: float
+    high: float
+    p: float
+    smallest: float
+    seeds: int
+    verdict: Verdict
+    data: str
+    notebook: str
+
+
+@functools.cache
+def claims() -> dict[str, Claim]:
+    """Every claim of the book by its id, from `claims.toml`."""
+    return parse(
+        resources.files("mtlbook.book").joinpath("claims.toml").read_text(encoding="utf-8")
+    )
+
+
+def parse(text: str) -> dict[str, Claim]:
+    """Claims by id from the text of a `claims.toml`.
+
+    Raises:
+        UsageError: naming the claim and what is wrong with it.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"claims.toml is not valid TOML: {error}") from error
+    unknown = sorted(set(document) - {"claim"})
+    if unknown:
+        raise UsageError(f"claims.toml: unknown table {unknown[0]!r}; a claim starts by [[claim]]")
+    found: dict[str, Claim] = {}
+    for number, entry in enumerate(document.get("claim", []), start=1):
+        claim = _claim(entry, f"claim {entry.get('id', f'number {number}')!r} of claims.toml")
+        if claim.id in found:
+            raise UsageError(f"claims.toml: two claims have the id {claim.id!r}; rename one")
+        found[claim.id] = claim
+    return found
+
+
+def _claim(entry: dict[str, Any], name: str) -> Claim:
+    known = {field.name: field for field in fields(Claim)}
+    missing = [key for key, field in known.items() if field.default is MISSING and key not in entry]
+    if missing:
+        raise UsageError(f"{name} lacks {', '.join(missing)}")
+    unknown = sorted(set(entry) - set(known))
+    if unknown:
+        raise UsageError(f"{name}: unknown key {unknown[0]!r}; possible are {', '.join(known)}")
+    for key, value in entry.items():
+        if known[key].type is str and (not isinstance(value, str) or not value):
+            raise UsageError(f"{name}: {key} must be a text that is not empty, not {value!r}")
+        if known[key].type is bool and not isinstance(value, bool):
+            raise UsageError(f"{name}: {key} must be true or false, not {value!r}")
+    if entry["better"] not in ("lower", "higher"):
+        raise UsageError(f'{name}: better must be "lower" or "higher", not {entry["better"]!r}')
+    if not re.fullmatch(r"\d+(\.\d+)*", entry["section"]):
+        raise UsageError(f"{name}: section must be numbers and dots, not {entry['section']!r}")
+    smallest = entry["smallest"]
+    if isinstance(smallest, bool) or not isinstance(smallest, int | float) or not smallest > 0:
+        raise UsageError(f"{name}: smallest must be a number above 0, not {smallest!r}")
+    return Claim(**{**entry, "smallest": float(smallest)})
+
+
+def record(claim: Claim, effect: Effect, data: str, notebook: str) -> Record:
+    """The result of a claim, its numbers rounded to 6 significant digits.
+
+    The verdict is that of the rounded numbers, so that a difference between machines in the last
+    digits can change neither a number nor the verdict.
+    """
+    rounded = Effect(
+        estimate=_significant(effect.estimate),
+        low=_significant(effect.low),
+        high=_significant(effect.high),
+        p=_significant(effect.p),
+        seeds=effect.seeds,
+    )
+    return Record(
+        id=claim.id,
+        section=claim.section,
+        statement=claim.statement,
+        effect=rounded.estimate,
+        low=rounded.low,
+        high=rounded.high,
+        p=rounded.p,
+        smallest=claim.smallest,
+        seeds=effect.seeds,
+        verdict=verdict(rounded, claim.smallest),
+        data=data,
+        notebook=notebook,
+    )
+
+
+def _significant(value: float) -> float:
+    rounded = float(f"{value:.6g}")
+    return rounded if rounded else 0.0  # no −0.0
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a section's file or of a whole ledger; none where there is no such file."""
+    if not path.exists():
+        return []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        records = content["claims"] if isinstance(content, dict) else content
+        wrong = [one for one in records if set(one) != set(Record.__annotations__)]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path.name} does not hold records of claims: delete it and run again"
+        ) from error
+    if wrong:
+        raise UsageError(
+            f"{path.name} holds a record without exactly the keys "
+            f"{', '.join(Record.__annotations__)}: delete it and run again"
+        )
+    return records
+
+
+def merge(*collections: Iterable[Record]) -> list[Record]:
+    """All records, sorted; of two with the same claim and data the later one."""
+    newest = {(one["id"], one["data"]): one for records in collections for one in records}
+    return sorted(newest.values(), key=_order)
+
+
+def _order(one: Record) -> tuple[tuple[int, ...], str, str]:
+    numbers = tuple(int(part) for part in one["section"].split("."))  # 3.10 comes after 3.9
+    return numbers, one["id"], one["data"]
+
+
+def write(path: Path, records: Iterable[Record]) -> None:
+    """Write a whole ledger, `{"claims": [...]}`: sorted, and atomically."""
+    _write(path, {"claims": merge(records)})
+
+
+def write_section(path: Path, records: Iterable[Record]) -> None:
+    """Write the records of one section, a list: sorted, and atomically."""
+    _write(path, merge(records))
+
+
+def _write(path: Path, content: object) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, text.encode())
+
+
+def table(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per record with its p-value corrected over all records (Holm).
+
+    `survives` is False where a verdict *supported* or *contradicted* has a corrected p-value above
+    5 %; the other verdicts assert no effect, so that there is nothing to survive.
+    """
+    frame = pd.DataFrame(merge(records), columns=list(Record.__annotations__))
+    frame["unit"] = [claims()[one].unit if one in claims() else "" for one in frame["id"]]
+    frame["p_holm"] = holm(frame["p"].to_numpy(dtype=np.float64))
+    asserted = frame["verdict"].isin(["supported", "contradicted"])
+    frame["survives"] = ~asserted | (frame["p_holm"] <= SIGNIFICANCE)
+    return frame
+
+
+def effect_text(effect: float, low: float, high: float, unit: str) -> str:
+    """An effect with its interval and unit, to 3 digits of the largest number.
+
+    Example:
+        >>> effect_text(12.345, 8.1, 15.21, "%")
+        '+12.3 [+8.1, +15.2] %'
+    """
+    largest = max(abs(effect), abs(low), abs(high))
+    decimals = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 2
+    style = f"+.{decimals}f" if decimals <= 6 else "+.2e"
+    return f"{effect:{style}} [{low:{style}}, {high:{style}}] {unit}".rstrip()
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """The table of claims for people; a verdict that doesn't survive the correction has a †."""
+    frame = table(records)
+    lines = [
+        "| § | Claim | Data | Effect [95 % interval] | Seeds | p (Holm) | Verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in frame.to_dict("records"):
+        statement = row["statement"].replace("|", "\\|")
+        p = f"{row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "< 0.001"
+        mark = "" if row["survives"] else " †"
+        lines.append(
+            f"| {row['section']} | {statement} | {row['data']} "
+            f"| {effect_text(row['effect'], row['low'], row['high'], row['unit'])} "
+            f"| {row['seeds']} | {p} | {row['verdict']}{mark} |"
+        )
+    if not all(frame["survives"]):
+        lines += ["", "† The p-value corrected over the whole ledger (Holm) is above 5 %."]
+    return "\n".join(lines) + "\n"

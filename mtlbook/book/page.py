@@ -1,0 +1,323 @@
+"""What a notebook needs: its parameters checked, its claims recorded, its figures saved.
+
+Nothing that is shown holds a path, a time or a random id, so that outputs can be compared.
+"""
+
+import ast
+import base64
+import math
+import os
+import random
+import struct
+from collections.abc import Sequence
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import TypeGuard
+
+import numpy as np
+import pandas as pd
+import torch
+from IPython.core.getipython import get_ipython
+from IPython.display import display
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from mtlbook import devices
+from mtlbook.book import claims as ledger
+from mtlbook.book import figures, studies
+from mtlbook.book.files import write_atomically
+from mtlbook.book.progress import progress
+from mtlbook.errors import UsageError
+from mtlbook.statistics import paired_effect
+from mtlbook.training.progress import show_with
+
+DOTS_PER_INCH = 150
+SCREEN_PIXELS_PER_INCH = 96
+
+
+class Page:
+    """A notebook of the book: its section, its checked parameters, and where its results go.
+
+    Created in the cell behind the parameters. From there on PyTorch uses one thread (small
+    matrices are slower with more, and notebooks run beside each other) and figures have the
+    book's theme.
+
+    Arguments:
+        section: of the paper, such as "3.2".
+        seeds: how many replicates; at least 2, for an interval.
+        first_seed: the seed of the first replicate.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:1".
+        dataset: the reader's choice among `datasets`.
+    """
+
+    def __init__(
+        self,
+        section: str,
+        *,
+        seeds: object,
+        first_seed: object,
+        device: object,
+        dataset: object,
+        datasets: Sequence[str],
+    ) -> None:
+        _refuse_unknown_parameters()
+        count = whole_number("seeds", seeds, least=2)
+        first = whole_number("first_seed", first_seed, least=0)
+        self.section = section
+        self.seeds = range(first, first + count)
+        self.device = devices.resolve(str(device))
+        self.dataset = one_of("dataset", dataset, datasets)
+        self._records: list[ledger.Record] = []
+        torch.set_num_threads(1)
+        _seed_global_generators(first)
+        figures.theme()
+        show_with(progress)
+
+    def claim(
+        self,
+        id: str,  # noqa: A002
+        *,
+        method: ArrayLike,
+        baseline: ArrayLike,
+        data: str,
+    ) -> None:
+        """Measure a claim of this section, show the result, and record it.
+
+        The contrast is the claim's own (`claims.toml`): metric, direction, unit and smallest
+        effect. `method` and `baseline` hold the metric's value for each seed, in the seeds' order;
+        `data` names what it was measured on.
+        """
+        claim = self._own_claim(id)
+        effect = paired_effect(
+            self._one_per_seed(id, "method", method),
+            self._one_per_seed(id, "baseline", baseline),
+            higher_is_better=claim.higher_is_better,
+            relative=claim.relative,
+        )
+        record = ledger.record(claim, effect, data, _notebook(self.section))
+        self._records = ledger.merge(self._records, [record])
+        ledger.write_section(_output() / "claims" / f"{self.section}.json", self._records)
+        print(_claim_text(claim, record))  # noqa: T201
+
+    def study(self, name: str) -> studies.Record:
+        """What a study of this section found on downloaded data, as it was recorded."""
+        record = studies.read(name)
+        if record.section != self.section:
+            raise UsageError(f"the study {name} belongs to section {record.section}, not to this")
+        return record
+
+    def figure(self, figure: Figure, what: str, *, alt: str) -> None:
+        """Save a figure as `<section>_<what>.png` and show it with its alternative text.
+
+        `alt` says in words what the figure shows; it is what a screen reader reads and what is
+        compared when the notebook is tested.
+        """
+        if not alt.strip():
+            raise UsageError(f"figure {what!r} needs a text for those who can't see it: alt=...")
+        png = _png(figure)
+        plt.close(figure)
+        name = f"{self.section.replace('.', '_')}_{what}.png"
+        write_atomically(_output() / "figures" / name, png)
+        width, height = struct.unpack(">II", png[16:24])  # the PNG header
+        scale = SCREEN_PIXELS_PER_INCH / DOTS_PER_INCH
+        size = {"width": round(width * scale), "height": round(height * scale)}
+        display(
+            {"image/png": base64.b64encode(png).decode(), "text/plain": alt},
+            metadata={"image/png": {"alt": alt, **size}},
+            raw=True,
+        )
+
+    def table(self, frame: pd.DataFrame, *, digits: int = 3, caption: str | None = None) -> None:
+        """Show a table with a fixed number of decimals; a named index becomes columns."""
+        if any(name is not None for name in frame.index.names):
+            frame = frame.reset_index()
+        style = {
+            "index": not isinstance(frame.index, pd.RangeIndex),
+            "float_format": lambda value: _fixed(value, digits),
+            "na_rep": "–",
+        }
+        text, html = frame.to_string(**style), frame.to_html(**style, border=0)
+        if caption:
+            text = f"{caption}\n{text}"
+            html = html.replace(">\n", f">\n  <caption>{escape(caption)}</caption>\n", 1)
+        display({"text/plain": text, "text/html": html}, raw=True)
+
+    def _own_claim(self, id: str) -> ledger.Claim:  # noqa: A002
+        own = {
+            key: claim for key, claim in ledger.claims().items() if claim.section == self.section
+        }
+        if id not in own:
+            raise UsageError(
+                f"section {self.section} has no claim {id!r}; "
+                f"claims.toml states for it: {', '.join(own) or 'none'}"
+            )
+        return own[id]
+
+    def _one_per_seed(self, id: str, side: str, values: ArrayLike) -> np.ndarray:  # noqa: A002
+        array = np.asarray(values, dtype=np.float64)
+        if array.shape != (len(self.seeds),):
+            raise UsageError(
+                f"claim {id!r}: {side} must hold one value for each of the {len(self.seeds)} "
+                f"seeds, not an array of shape {array.shape}"
+            )
+        if not np.isfinite(array).all():
+            seeds = [self.seeds[i] for i in np.flatnonzero(~np.isfinite(array))]
+            raise UsageError(f"claim {id!r}: {side} is not finite for seeds {seeds}")
+        return array
+
+
+def whole_number(
+    name: str, value: object, *, least: int | None = None, most: int | None = None
+) -> int:
+    """Check a parameter that is a whole number between bounds, and return it.
+
+    Example:
+        >>> whole_number("steps", 0, least=1)
+        Traceback (most recent call last):
+        mtlbook.errors.UsageError: parameter steps = 0: must be a whole number of at least 1
+    """
+    if not _is_number(value, least, most) or not isinstance(value, int):
+        raise _impossible(name, value, f"must be a whole number{_bounds(least, most)}")
+    return value
+
+
+def number(
+    name: str, value: object, *, least: int | float | None = None, most: int | float | None = None
+) -> float:
+    """Check a parameter that is a finite number between bounds, and return it."""
+    if not _is_number(value, least, most):
+        raise _impossible(name, value, f"must be a number{_bounds(least, most)}")
+    return float(value)
+
+
+def numbers(
+    name: str, values: object, *, least: int | float | None = None, most: int | float | None = None
+) -> list[float]:
+    """Check a parameter that is a list of one or more finite numbers, and return it."""
+    if not isinstance(values, list | tuple) or not values:
+        raise _impossible(name, values, f"must be a list of numbers{_bounds(least, most)}")
+    return [number(name, value, least=least, most=most) for value in values]
+
+
+def one_of(name: str, value: object, choices: Sequence[str]) -> str:
+    """Check a parameter that is one of several words, and return it."""
+    if not isinstance(value, str) or value not in choices:
+        raise _impossible(name, value, f"must be one of {', '.join(choices)}")
+    return value
+
+
+def _impossible(name: str, value: object, rule: str) -> UsageError:
+    return UsageError(f"parameter {name} = {value!r}: {rule}")
+
+
+def _is_number(
+    value: object, least: int | float | None, most: int | float | None
+) -> TypeGuard[int | float]:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and (least is None or value >= least)
+        and (most is None or value <= most)
+    )
+
+
+def _bounds(least: int | float | None, most: int | float | None) -> str:
+    if least is not None and most is not None:
+        return f" between {least} and {most}"
+    if least is not None:
+        return f" of at least {least}"
+    return f" of at most {most}" if most is not None else ""
+
+
+def _seed_global_generators(seed: int) -> None:
+    """Seed what a library may draw from behind our back; the book's own draws never use it."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+
+
+def _refuse_unknown_parameters() -> None:
+    """Refuse parameters that papermill injected but that the notebook doesn't have.
+
+    papermill itself only warns. It runs what it injects in a cell of its own, which starts with
+    `# Parameters`, right behind the notebook's parameters cell.
+    """
+    shell = get_ipython()
+    cells: list[str] = shell.user_ns.get("In", []) if shell else []
+    injected = [i for i, cell in enumerate(cells) if cell.startswith("# Parameters\n")]
+    if not injected:
+        return
+    earlier = [_assigned(cell) for i, cell in enumerate(cells[: injected[-1]]) if i not in injected]
+    own = set().union(*earlier)
+    unknown = sorted(_assigned(cells[injected[-1]]) - own) if own else []
+    if unknown:
+        raise UsageError(
+            f"unknown parameter {', '.join(unknown)}; this notebook has: {', '.join(sorted(own))}"
+        )
+
+
+def _assigned(source: str) -> set[str]:
+    """The names that the top level of a cell assigns."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # a magic command
+        return set()
+    targets = [
+        target
+        for statement in body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        for target in (
+            statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        )
+    ]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def _output() -> Path:
+    """Where results go: `MTLBOOK_OUTPUT`, else the folder `build` of the repository, or here."""
+    chosen = os.environ.get("MTLBOOK_OUTPUT")
+    if chosen:
+        return Path(chosen)
+    return (_repository(Path.cwd()) or Path.cwd()) / "build"
+
+
+def _repository(start: Path) -> Path | None:
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return None
+
+
+def _notebook(section: str) -> str:
+    """The section's notebook relative to its repository; empty where no repository is found."""
+    root = _repository(Path.cwd()) or _repository(Path(__file__).parent)
+    pattern = f"notebooks/*/{section.replace('.', '_')}_[a-z]*.ipynb"
+    found = sorted(root.glob(pattern)) if root else []
+    return found[0].relative_to(root).as_posix() if root and found else ""
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    # matplotlib writes its version into a PNG unless told not to.
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _fixed(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text[1:] if text.startswith("-") and float(text) == 0 else text  # no −0.000
+
+
+def _claim_text(claim: ledger.Claim, record: ledger.Record) -> str:
+    effect = ledger.effect_text(record["effect"], record["low"], record["high"], claim.unit)
+    smallest = f"{claim.smallest:g} {'%' if claim.relative else ''}".rstrip()
+    return (
+        f"Claim {claim.id}: {claim.statement}\n"
+        f"  {claim.metric} of {claim.method} against {claim.baseline}, on {record['data']}\n"
+        f"  effect {effect}; smallest that matters {smallest}\n"
+        f"  p = {record['p']:.3g} over {record['seeds']} seeds\n"
+        f"  verdict: {record['verdict']}"
+    )

@@ -1,0 +1,168 @@
+"""What the user sees of a run: a live table on a terminal, plain lines elsewhere, then results."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from mtlbook.book import claims
+from mtlbook.book.claims import Record
+from mtlbook.book.runner.book import Chapter
+from mtlbook.book.runner.job import Outcome, Progress
+
+WAITING, RUNNING, DONE, FAILED, CURRENT = "waiting", "running", "done", "failed", "up to date"
+
+COLOURS = {WAITING: "dim", RUNNING: "cyan", DONE: "green", FAILED: "red", CURRENT: "blue"}
+
+
+@dataclass
+class Row:
+    """A chapter's state while the run goes on."""
+
+    chapter: Chapter
+    state: str = WAITING
+    cell: str = ""
+    began: float = 0.0
+    seconds: float | None = None
+
+
+class Display:
+    """The progress of a run, a row a chapter. Use it as a context: it draws while it is open."""
+
+    def __init__(self, console: Console, chapters: Sequence[Chapter]):
+        self.console = console
+        self.rows = {chapter.section: Row(chapter) for chapter in chapters}
+        self.live = (
+            Live(
+                get_renderable=self._table,
+                console=console,
+                refresh_per_second=4,
+                transient=True,  # the table of results takes its place
+            )
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> "Display":
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def progress(self, step: Progress) -> None:
+        """A chapter's kernel has begun a cell."""
+        row = self.rows[step.section]
+        if row.state == WAITING:
+            row.state, row.began = RUNNING, time.monotonic()
+            self._say(row, "started")
+        row.cell = f"{step.cell}/{step.cells}"
+
+    def up_to_date(self, section: str, seconds: float) -> None:
+        """A chapter need not run."""
+        row = self.rows[section]
+        row.state, row.seconds = CURRENT, seconds
+        self._say(row, CURRENT)
+
+    def finished(self, outcome: Outcome) -> None:
+        """A chapter is done or has failed."""
+        row = self.rows[outcome.section]
+        row.state = FAILED if outcome.failure else DONE
+        row.seconds = outcome.seconds
+        self._say(row, f"{row.state} after {outcome.seconds:.1f} s")
+
+    def _say(self, row: Row, what: str) -> None:
+        if not self.live:
+            line = f"{row.chapter.section} {row.chapter.title}: {what}"
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table("§", "Chapter", "State", "Cell")
+        table.add_column("Seconds", justify="right")
+        room = self.console.height - 6  # the frame and the title line
+        for row in visible(list(self.rows.values()), room):
+            seconds = time.monotonic() - row.began if row.state == RUNNING else row.seconds
+            table.add_row(
+                row.chapter.section,
+                escape(row.chapter.title),
+                f"[{COLOURS[row.state]}]{row.state}",
+                row.cell,
+                "" if seconds is None else f"{seconds:.0f}",
+            )
+        return table
+
+
+def visible(rows: Sequence[Row], room: int) -> list[Row]:
+    """The rows that a terminal has room for: what runs or failed first, then what waits."""
+    urgency = (RUNNING, FAILED, WAITING, DONE, CURRENT)
+    chosen = sorted(rows, key=lambda row: urgency.index(row.state))[: max(room, 1)]
+    return [row for row in rows if row in chosen]
+
+
+def results(
+    chapters: Sequence[Chapter], rows: dict[str, Row], found: dict[str, list[Record]]
+) -> Table:
+    """The table that a run ends with: chapter, time, claims and verdicts."""
+    table = Table("§", "Chapter", "State")
+    table.add_column("Seconds", justify="right")
+    for name in ("Claim", "Data", "Effect [95 % interval]", "Verdict"):
+        table.add_column(name, overflow="fold")
+    for chapter in chapters:
+        row = rows[chapter.section]
+        lead = [
+            chapter.section,
+            escape(chapter.title),
+            f"[{COLOURS[row.state]}]{row.state}",
+            "" if row.seconds is None else f"{row.seconds:.1f}",
+        ]
+        recorded = [
+            [
+                escape(one["id"]),
+                escape(one["data"]),
+                _effect(one["effect"], one["low"], one["high"]),
+                one["verdict"],
+            ]
+            for one in found.get(chapter.section, [])
+        ]
+        for number, claim in enumerate(recorded or [[""] * 4]):
+            table.add_row(*(lead if number == 0 else [""] * 4), *claim)
+    return table
+
+
+def verdicts(records: Sequence[Record]) -> Table:
+    """The table of `mtlbook report`: every verdict with its corrected p-value."""
+    table = Table("§", "Claim", "Data", "Effect [95 % interval]")
+    for name in ("Seeds", "p", "p (Holm)"):
+        table.add_column(name, justify="right")
+    table.add_column("Verdict")
+    frame = claims.table(records)
+    for row in frame.to_dict("records"):
+        table.add_row(
+            row["section"],
+            escape(row["statement"]),
+            escape(row["data"]),
+            _effect(row["effect"], row["low"], row["high"]),
+            str(row["seeds"]),
+            f"{row['p']:.2g}",
+            f"{row['p_holm']:.2g}",
+            row["verdict"] + ("" if row["survives"] else " †"),
+        )
+    if not bool(frame["survives"].all()):
+        table.caption = "† does not survive: the corrected p-value is above 5 %"
+    return table
+
+
+def _effect(estimate: float, low: float, high: float) -> str:
+    return escape(f"{estimate:.3g} [{low:.3g}, {high:.3g}]")

@@ -1,0 +1,214 @@
+"""One run of the book: what is up to date stays, the rest is executed, results are published."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+
+from rich.console import Console
+
+from mtlbook.book import claims
+from mtlbook.book.claims import Record
+from mtlbook.book.runner import clone
+from mtlbook.book.runner.book import Book, Chapter
+from mtlbook.book.runner.display import Display, results
+from mtlbook.book.runner.fingerprint import fingerprint, package_hash
+from mtlbook.book.runner.job import Failure, Job, Outcome, Progress
+from mtlbook.book.runner.parameters import changed, check_device
+from mtlbook.book.runner.store import RunRecord, Store, check_writable
+from mtlbook.errors import UsageError
+
+INTERRUPTED = 130
+
+Backend = Callable[
+    [Callable[[Progress], None]], AbstractContextManager[Callable[[Job], Future[Outcome]]]
+]
+"""Opens the workers: takes what to call with progress, gives a function that submits a job."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for."""
+
+    parameters: Mapping[str, str]
+    output: Path
+    cell_timeout: int
+    update: bool
+    fresh: bool
+    here: bool
+
+
+def plan(book: Book, chapters: Sequence[Chapter], settings: Settings) -> list[Job]:
+    """A job per chapter.
+
+    Raises:
+        UsageError: whatever is wrong with the request; nothing has been written then.
+    """
+    parameters = changed(chapters, settings.parameters)
+    for chapter, mine in zip(chapters, parameters, strict=True):
+        if settings.update and mine:
+            raise UsageError(
+                "--update refreshes the committed results, which are those of the committed "
+                f"parameters: leave out {', '.join(mine)}, or edit the parameters cell"
+            )
+        if "device" in chapter.parameters:
+            device = mine.get("device", chapter.parameters["device"])
+            check_device(device, here=settings.here)
+    if settings.update and book.root is None:
+        raise UsageError("--update needs a clone of mtlbook; run inside it")
+    folders = [settings.output]
+    if settings.update and book.root:
+        folders += [book.notebooks, book.root / "figures"]
+    check_writable(folders)
+    package = package_hash()
+    return [
+        Job(
+            section=chapter.section,
+            notebook=chapter.source,
+            folder=str(chapter.path.parent),
+            parameters=mine,
+            cell_timeout=settings.cell_timeout,
+            fingerprint=fingerprint(chapter.source, package, book.requirements, mine),
+            package=package,
+        )
+        for chapter, mine in zip(chapters, parameters, strict=True)
+    ]
+
+
+def run(
+    book: Book,
+    chapters: Sequence[Chapter],
+    settings: Settings,
+    backend: Backend,
+    console: Console,
+    errors: Console,
+) -> int:
+    """Execute the chapters that are not up to date, publish all, and return the exit code."""
+    jobs = plan(book, chapters, settings)
+    store = Store(settings.output)
+    names = {one.section: one.path.relative_to(book.notebooks).as_posix() for one in chapters}
+    display = Display(console, chapters)
+    records: dict[str, RunRecord] = {}
+    failures: dict[str, Failure] = {}
+
+    def publish(job: Job, outcome: Outcome) -> None:
+        name = names[job.section]
+        try:
+            if outcome.failure:
+                store.publish_failure(outcome, name)
+            else:
+                # A worker far from the clone cannot know where the notebook lies in it.
+                located = [one | {"notebook": f"notebooks/{name}"} for one in outcome.claims]
+                outcome = replace(outcome, claims=located)
+                records[job.section] = store.publish(outcome, name, job.fingerprint, job.parameters)
+        except (UsageError, OSError) as error:
+            outcome = failed(job, f"its results could not be written: {error}")
+        if outcome.failure:
+            failures[job.section] = outcome.failure
+        display.finished(outcome)
+
+    interrupted = False
+    try:
+        with display:
+            waiting = []
+            for job in jobs:
+                record = None if settings.fresh else store.current(job.section, job.fingerprint)
+                if record:
+                    records[job.section] = record
+                    display.up_to_date(job.section, record.seconds)
+                else:
+                    waiting.append(job)
+            if waiting:
+                execute(waiting, backend, display.progress, publish)
+    except KeyboardInterrupt:
+        interrupted = True
+    merge_claims(store)
+    say = partial(errors.print, markup=False, highlight=False, soft_wrap=True)
+    if interrupted:
+        kept = f"{len(records)} finished {'chapter is' if len(records) == 1 else 'chapters are'}"
+        say(f"Interrupted: {kept} kept in {store.folder}; the same command resumes there.")
+        return INTERRUPTED
+
+    found = {section: claims.read(store.results(section)) for section in records}
+    console.print(results(chapters, display.rows, found))
+    for what, where in {
+        "Executed notebooks": store.notebook(""),
+        "Figures": store.figure(""),
+        "Claims": store.claims,
+    }.items():
+        console.print(f"{what}: {where}", markup=False, highlight=False, soft_wrap=True)
+    edited: list[str] = []
+    if settings.update:
+        edited = clone.update(
+            book, [one for one in chapters if one.section in records], records, store
+        )
+        console.print(f"Refreshed in the clone: {len(records) - len(edited)} of {len(chapters)}")
+    for name in edited:
+        say(f"{name} was edited while it ran and is left as it is: run again")
+    for chapter in chapters:
+        failure = failures.get(chapter.section)
+        if failure:
+            say(explanation(chapter, failure, store.failed(names[chapter.section])))
+    return 1 if failures or edited else 0
+
+
+def execute(
+    jobs: Sequence[Job],
+    backend: Backend,
+    progress: Callable[[Progress], None],
+    publish: Callable[[Job, Outcome], None],
+) -> None:
+    """Execute jobs, and publish each from this thread as soon as it is done."""
+    events: SimpleQueue[Progress | tuple[Job, Future[Outcome]]] = SimpleQueue()
+    with backend(events.put) as submit:
+        for job in jobs:
+            submit(job).add_done_callback(lambda done, job=job: events.put((job, done)))
+        left = len(jobs)
+        while left:
+            event = events.get()
+            if isinstance(event, Progress):
+                progress(event)
+                continue
+            job, done = event
+            publish(job, _outcome(job, done))
+            left -= 1
+
+
+def _outcome(job: Job, done: Future[Outcome]) -> Outcome:
+    try:
+        outcome = done.result()
+    except CancelledError:
+        return failed(job, "the connection to the cluster was lost")
+    except Exception as error:  # whatever kept a worker from executing the job at all
+        return failed(job, f"no worker could execute it: {type(error).__name__}: {error}")
+    for record in outcome.claims:
+        if set(record) != set(Record.__annotations__) or record["section"] != job.section:
+            return failed(
+                job, f"it recorded a claim that is none of section {job.section}'s: {record}"
+            )
+    return outcome
+
+
+def failed(job: Job, reason: str) -> Outcome:
+    """The outcome of a job that failed outside its cells."""
+    return Outcome(job.section, 0.0, job.notebook, failure=Failure(0, "", reason))
+
+
+def merge_claims(store: Store) -> None:
+    """Write the merged results of every chapter in the store; nothing where there is none."""
+    collections = [claims.read(path) for path in sorted(store.results("").parent.glob("*.json"))]
+    if collections:
+        claims.write(store.claims, claims.merge(*collections))
+
+
+def explanation(chapter: Chapter, failure: Failure, notebook: Path) -> str:
+    """What the user is told of a chapter that failed."""
+    where = f" in code cell {failure.cell}" if failure.cell else ""
+    lines = [f"{chapter.section} {chapter.title} failed{where}: {failure.error}"]
+    lines += [f"    | {line}" for line in failure.source.splitlines()[:8]]
+    if notebook.exists():
+        lines.append(f"    The notebook as far as it came: {notebook}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Layers that vectorise over replicas and give the same numbers on every device."""

@@ -1,0 +1,81 @@
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from mtlbook.book.runner.clean import clean, text
+
+
+def executed(*outputs: NotebookNode) -> NotebookNode:
+    """A notebook as papermill leaves it."""
+    papermill = {"start_time": "2026-01-01T00:00:00", "duration": 1.5, "status": "completed"}
+    cells = [
+        new_markdown_cell("boom", metadata={"tags": ["papermill-error-cell-tag"]}),
+        new_markdown_cell("# Title", metadata={"tags": [], "papermill": papermill}),
+        new_code_cell("seeds = 4", metadata={"tags": ["parameters"], "papermill": papermill}),
+        new_code_cell("seeds = 5", metadata={"tags": ["injected-parameters"]}),
+        new_code_cell(
+            "print(1)",
+            execution_count=3,
+            outputs=list(outputs),
+            metadata={"execution": {"iopub.status.busy": "2026"}, "papermill": papermill},
+        ),
+    ]
+    metadata = {
+        "kernelspec": {"name": "conda-mine", "display_name": "mine", "language": "python"},
+        "language_info": {"name": "python", "version": "3.11.7", "file_extension": ".py"},
+        "papermill": {"input_path": "books/notebook.ipynb"},
+        "widgets": {"state": {}},
+    }
+    return new_notebook(cells=cells, metadata=metadata)
+
+
+def test_what_depends_on_time_or_machine_goes_and_the_rest_stays() -> None:
+    notebook = clean(executed())
+    assert notebook.metadata == {
+        "kernelspec": {
+            "display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3",
+        },
+        "language_info": {"name": "python", "file_extension": ".py"},
+    }  # fmt: skip
+    assert [cell.source for cell in notebook.cells] == [
+        "# Title", "seeds = 4", "seeds = 5", "print(1)",
+    ]  # fmt: skip
+    assert [cell.metadata for cell in notebook.cells] == [
+        {}, {"tags": ["parameters"]}, {"tags": ["injected-parameters"]}, {},
+    ]  # fmt: skip
+    assert notebook.cells[3].execution_count == 3
+
+
+def test_cleaning_twice_changes_nothing_and_the_file_is_valid() -> None:
+    once = clean(executed(new_output("stream", text="1")))
+    assert text(clean(once)) == text(once)
+    nbformat.validate(nbformat.reads(text(once), as_version=4))
+    assert text(once).endswith("}\n")
+
+
+def test_the_injected_cell_has_the_same_id_in_every_run() -> None:
+    first, second = clean(executed()), clean(executed())
+    assert first.cells[2].id == second.cells[2].id
+
+
+def _stream(name: str, said: str) -> NotebookNode:
+    return new_output("stream", name=name, text=said)
+
+
+def test_streams_do_not_depend_on_how_the_kernel_split_them() -> None:
+    figure = new_output("display_data", {"text/plain": "figure"})
+    split = clean(
+        executed(
+            _stream("stdout", "a"), _stream("stderr", "x"), _stream("stdout", "b"),
+            figure, _stream("stderr", "y"), _stream("stdout", "c"),
+        )
+    )  # fmt: skip
+    whole = clean(
+        executed(
+            _stream("stderr", "x"), _stream("stdout", "ab"), figure,
+            _stream("stdout", "c"), _stream("stderr", "y"),
+        )
+    )  # fmt: skip
+    outputs = split.cells[-1].outputs
+    assert outputs == whole.cells[-1].outputs
+    assert [one.get("text", "figure") for one in outputs] == ["ab", "x", "figure", "c", "y"]

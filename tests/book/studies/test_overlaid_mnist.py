@@ -1,0 +1,124 @@
+"""The study of overlaid MNIST: its networks on made-up images, its record, all of it when tiny."""
+
+from functools import cache, partial
+
+import numpy as np
+import pytest
+import torch
+
+from mtlbook.book import studies
+from mtlbook.book.studies import overlaid_mnist as study
+from mtlbook.data import MultiTaskData, registry
+from mtlbook.data.multi_task_data import Consecutive
+from mtlbook.training.fit import Fit, fit
+
+SMALL = Consecutive(train=60, validation=20, test=30, labels={"left": 20})
+SEEDS = [0, 1]
+SPLITS = [f"split after {shared}" for shared in (1, 2, 3)]
+
+
+@cache
+def noise(seed: int) -> MultiTaskData:
+    """Images of noise with labels at random."""
+    random = torch.Generator().manual_seed(seed)
+    images = torch.rand(110, 1, 28, 28, generator=random)
+    labels = {task.name: torch.randint(10, (110,), generator=random) for task in study.TASKS}
+    return MultiTaskData.multi_label(study.TASKS, images, labels)
+
+
+@pytest.fixture(scope="module")
+def separate() -> Fit:
+    """Separate networks after a few steps, each task's stopped at its own best point."""
+    return fit(
+        partial(study.split_network, 0),
+        noise,
+        seeds=SEEDS,
+        split=SMALL,
+        steps=6,
+        every=1,
+        optimiser=partial(study.descent, rate=0.3),
+        stopping="each",
+        device="cpu",
+        dtype=torch.float32,
+    )
+
+
+def test_the_networks_have_the_size_that_the_protocol_tells():
+    first, second, dense, head = 10 * 26, 20 * 251, 50 * 321, 10 * 51
+    whole = first + second + dense + head
+    expected = {
+        0: 2 * whole,
+        1: 2 * whole - first,
+        2: 2 * whole - first - second,
+        3: whole + head,
+    }
+    found = {k: size(study.split_network(k)) for k in expected}
+    assert found == expected
+    assert size(study.stitched_network()) == 2 * whole + 4 * (10 + 20 + 50)
+
+
+def size(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_units_at_the_identity_start_with_the_predictions_of_separate_networks(separate, seed):
+    images = noise(seed).inputs[separate.test[SEEDS.index(seed)]]
+    for same, alike in ((1.0, True), (0.9, False)):
+        model = study.stitched_network(same)
+        study.stitch(separate, model, seed)
+        with torch.no_grad():
+            predicted = model(images)
+        for task in study.TASKS:
+            own = separate.predictions[task.name][SEEDS.index(seed)]
+            assert np.allclose(predicted[task.name].numpy(), own, atol=1e-5) == alike
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_separate_networks_go_on_where_they_stopped(separate, seed):
+    model = study.split_network(0)
+    study.go_on(separate, model, seed)
+    with torch.no_grad():
+        predicted = model(noise(seed).inputs[separate.test[SEEDS.index(seed)]])
+    for task in study.TASKS:
+        own = separate.predictions[task.name][SEEDS.index(seed)]
+        np.testing.assert_allclose(predicted[task.name].numpy(), own, atol=1e-5)
+
+
+def test_errors_are_those_of_the_chosen_predictions_and_steps_are_equal():
+    chosen = study.contestants(noise, SMALL, SEEDS, "cpu", steps=3, more_steps=2)
+    results = study.measured(chosen, SEEDS).set_index(["method", "task", "metric", "seed"]).value
+    for method, own in chosen.items():
+        for place, seed in enumerate(SEEDS):
+            for task in ("left", "right"):
+                trial = own.fits[str(own.choices.loc[seed, task])]
+                guessed = trial.predictions[task][place].argmax(1)
+                labels = noise(seed).targets[task][80:].flatten().numpy()
+                wrong = np.mean(guessed != labels)
+                assert results[method, task, "error", seed] == pytest.approx(wrong)
+        steps = {int(count) for trial in own.fits.values() for count in trial.cost.steps}
+        assert steps == ({2} if method in ("separate networks", "cross-stitch") else {5})
+    own_trials = [trial for name in SPLITS for trial in chosen[name].fits.values()]
+    assert len(own_trials) == 6
+    assert list(chosen["best split"].fits.values()) == own_trials
+
+
+def test_the_record_counts_whole_images_of_every_contestant():
+    results = studies.read("overlaid_mnist").results
+    assert len(results) == study.SEEDS * (len(SPLITS) + 3) * 2 * 2
+    errors = results[results.metric == "error"]
+    images = errors.value * study.SPLIT.test
+    np.testing.assert_allclose(images, images.round(), atol=0.01)
+
+
+def test_the_whole_study_at_a_tiny_size(monkeypatch):
+    for name in study.DATA:
+        if not registry.available(name):
+            pytest.skip(f"{name} is not in {registry.cache_folder()}: mtlbook data fetch {name}")
+    monkeypatch.setattr(study, "SPLIT", SMALL)
+    results = study.run([0], "cpu", steps=2, more_steps=2)
+    assert results.columns.tolist() == ["seed", "method", "task", "metric", "value"]
+    names = {"separate networks", "cross-stitch", *SPLITS, "best split"}
+    assert set(results.method) == names
+    assert len(results) == len(names) * 2 * 2
+    assert results.value[results.metric == "error"].between(0, 1).all()

@@ -1,0 +1,92 @@
+"""The School study at a tiny size on the real data, and its scores by hand."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import r2_score
+
+from mtlbook.book.studies import school_data_augmentation as study
+from mtlbook.data import registry
+
+needs_school = pytest.mark.skipif(
+    not registry.available("school"), reason="school is not in the cache: mtlbook data fetch school"
+)
+
+
+def test_explained_variance_by_both_definitions():
+    source = np.random.default_rng(0)
+    truth = source.standard_normal((3, 8)) + np.array([[-2.0], [0.0], [3.0]])
+    predicted = truth + 0.5 * source.standard_normal((3, 8))
+    found = study.scores(predicted, truth)
+    total = r2_score(truth.ravel(), predicted.ravel())
+    assert found["explained variance, total"] == pytest.approx(100 * total)
+    # Without the schools' means in the target, and the prediction moved along, the two agree.
+    means = truth.mean(1, keepdims=True)
+    within = r2_score((truth - means).ravel(), (predicted - means).ravel())
+    assert found["explained variance, within schools"] == pytest.approx(100 * within)
+    assert within < total
+    assert found["mean squared error"] == pytest.approx(np.square(predicted - truth).mean())
+
+
+@torch.no_grad()
+def test_each_school_has_its_own_head_on_a_common_layer():
+    model = study.SharedLayer(inputs=2, width=3, schools=2).double()
+    model.heads.weight.copy_(torch.arange(6).view(2, 3))
+    model.heads.bias.copy_(torch.tensor([10.0, 20.0]))
+    x = torch.ones(1, 2, dtype=torch.float64)
+    hidden = model.trunk(x)[0]
+    for school, head in ((0, [0.0, 1.0, 2.0]), (1, [3.0, 4.0, 5.0])):
+        rows = torch.cat([x, torch.tensor([[float(school)]]).double()], dim=1)
+        expected = hidden @ torch.tensor(head).double() + 10.0 * (school + 1)
+        assert float(model(rows)["score"]) == pytest.approx(float(expected))
+
+
+@needs_school
+def test_fewer_students_are_the_first_of_more_and_the_test_stays():
+    few, many = (study.draw(3, 4, m) for m in (5, 20))
+    torch.testing.assert_close(few.inputs["train"], many.inputs["train"][:, :5])
+    torch.testing.assert_close(few.scores["test"], many.scores["test"])
+    parts = torch.cat([many.inputs[part] for part in ("train", "validation", "test")], dim=1)
+    assert parts.shape == (4, 20 + 10 + study.TEST, 27)
+
+
+@needs_school
+def test_the_control_moves_the_inputs_of_each_school_alone():
+    own = study.draw(0, 3, 5)
+    mixed = study.shuffled_inputs(own, 0)
+    for school in range(3):
+        before, after = own.inputs["train"][school], mixed.inputs["train"][school]
+        assert not torch.equal(before, after)
+        torch.testing.assert_close(before.sort(1).values, after.sort(1).values)
+    # The same order in each part, so that what a school can learn by itself stays.
+    ridge = study.alone(own)
+    np.testing.assert_allclose(study.alone(mixed), ridge, atol=1e-8)
+
+
+@needs_school
+def test_a_tiny_run_has_every_method_and_finite_scores():
+    table = study.run([0, 1], "cpu", schools=4, students=(5,), together=(1, 4), steps=5)
+    assert list(table.columns) == ["seed", "method", "schools", "students", "metric", "value"]
+    assert np.isfinite(table["value"]).all()
+    arms = set(table[["method", "schools"]].itertuples(index=False, name=None))
+    assert arms == {
+        ("networks", 1),
+        ("networks", 4),
+        ("networks, inputs shuffled", 4),
+        ("ridge", 1),
+        ("ridge", 4),
+        ("least squares, 75 % of all students", 139),
+    }
+    worse = table.query(
+        "method == 'networks' and schools == 1 and metric == 'schools worse than alone'"
+    )
+    assert set(worse["value"]) == {0.0}
+
+
+@needs_school
+def test_pooled_least_squares_has_the_explained_variance_of_the_literature():
+    found = [study.least_squares(seed) for seed in range(3)]
+    total = np.mean([each["explained variance, total"] for each in found])
+    within = np.mean([each["explained variance, within schools"] for each in found])
+    assert total == pytest.approx(33.8, abs=1.5)
+    assert within == pytest.approx(22.0, abs=2.0)

@@ -1,0 +1,86 @@
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.errors import UsageError
+from mtlbook.randomness import generator
+from mtlbook.sharing.hard import HardSharing
+from mtlbook.tasks import Task
+from mtlbook.training.fit import Fit, fit
+from mtlbook.training.selection import select
+
+TASKS = [Task.regression("large"), Task.regression("small")]
+
+
+@pytest.fixture(scope="module")
+def trials() -> dict[str, Fit]:
+    inputs = torch.randn(90, 3, generator=generator(0, "inputs"), dtype=torch.float64)
+    targets = {"large": 100 * inputs[:, 0], "small": inputs[:, 1] * inputs[:, 2]}
+    data = MultiTaskData.multi_label(TASKS, inputs, targets)
+
+    def build() -> HardSharing:
+        return HardSharing([nn.Linear(3, 6), nn.Tanh()], TASKS, width=6)
+
+    run = partial(fit, build, data, seeds=range(6), steps=60)
+    return {"slow": run(learning_rate=1e-3), "quick": run(learning_rate=3e-2)}
+
+
+def table(trials: dict[str, Fit], part: str) -> np.ndarray:
+    return np.array(
+        [[fit.score(task.name, "loss", part) for task in TASKS] for fit in trials.values()]
+    )
+
+
+def test_each_task_gets_the_trial_of_its_own_least_validation_loss(trials):
+    chosen = select(trials, each_task=True)
+    validation, test = table(trials, "validation"), table(trials, "test")
+    for column, task in enumerate(TASKS):
+        best = validation[:, column].argmin(0)
+        np.testing.assert_array_equal(
+            chosen.score(task.name, "loss", "validation"), validation[:, column].min(0)
+        )
+        np.testing.assert_array_equal(
+            chosen.score(task.name), test[best, column, np.arange(len(best))]
+        )
+
+
+def test_one_trial_for_all_tasks_is_not_decided_by_the_largest_loss(trials):
+    chosen = select(trials)
+    assert list(chosen.choices["large"]) == list(chosen.choices["small"])
+    validation = table(trials, "validation")
+    relative = (validation / validation.min(0)).mean(1)
+    names = np.array(list(trials))[relative.argmin(0)]
+    assert list(chosen.choices["small"]) == list(names)
+
+
+def test_of_trials_that_are_equal_but_for_rounding_the_first_is_chosen(trials):
+    def nearly(fit: Fit, factor: float) -> Any:
+        results = fit.results.assign(value=fit.results["value"] * factor)
+        return Fit(**{**vars(fit), "results": results})
+
+    quick = trials["quick"]
+    for each_task in (False, True):
+        for factor, chosen in ((1 - 1e-12, "first"), (1 - 1e-6, "second")):
+            pair = {"first": quick, "second": nearly(quick, factor)}
+            assert (select(pair, each_task).choices == chosen).all(axis=None)
+
+
+def test_test_data_has_no_say(trials):
+    def with_other_tests(fit: Fit) -> Any:
+        results = fit.results.copy()
+        results.loc[results.part == "test", "value"] *= -1
+        return Fit(**{**vars(fit), "results": results})
+
+    changed = {name: with_other_tests(fit) for name, fit in trials.items()}
+    assert select(changed).choices.equals(select(trials).choices)
+
+
+def test_trials_that_cannot_be_compared_are_refused(trials):
+    fewer = Fit(**{**vars(trials["quick"]), "seeds": (0, 1)})
+    with pytest.raises(UsageError, match="'fewer' differs in tasks or seeds"):
+        select({**trials, "fewer": fewer})
