@@ -12,14 +12,15 @@ pays to each input, `share` and `precision` how much of it lies on the inputs th
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mtlbook.data.constructed import check_counts
-from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
+from mtlbook.data.scaling import RawTable, scaled
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
@@ -123,7 +124,12 @@ def focused_tasks(
 
 
 def disguised(
-    data: MultiTaskData, seed: int, *, looks_at: Mapping[str, int], blocks: int
+    table: MultiTaskData | RawTable,
+    seed: int,
+    *,
+    looks_at: Mapping[str, int],
+    blocks: int,
+    split: Holdout,
 ) -> Attended:
     r"""Real data among permuted copies of its inputs, which are known to be irrelevant.
 
@@ -140,10 +146,12 @@ def disguised(
     the *shadow attributes* of Kursa and Rudnicki (2010).
 
     Arguments:
-        data: every row labelled for every task.
-        seed: of the permutations.
+        table: every row labelled for every task.
+        seed: of the permutations and of the split.
         looks_at: b, for each task the number of its block.
         blocks: B.
+        split: also that of the training: inputs and targets are in units of its training rows
+            (`mtlbook.data.scaling.scaled`).
 
     Raises:
         UsageError: for rows without the labels of all tasks, inputs that are not flat, or tasks
@@ -153,22 +161,23 @@ def disguised(
         >>> tasks = [Task.regression("price"), Task.regression("weight")]
         >>> targets = {task.name: torch.arange(3.0) for task in tasks}
         >>> table = MultiTaskData.multi_label(tasks, torch.arange(3.0)[:, None], targets)
-        >>> new = disguised(table, 0, looks_at={"price": 0, "weight": 1}, blocks=2)
+        >>> split = Holdout(train=2, validation=0, test=1)
+        >>> new = disguised(table, 0, looks_at={"price": 0, "weight": 1}, blocks=2, split=split)
         >>> bool((new.data.inputs[:, 1:] == new.data.targets["weight"]).all())
         True
     """
-    if data.inputs.ndim != 2 or not all(marks.all() for marks in data.labelled.values()):
+    if table.inputs.ndim != 2 or not all(marks.all() for marks in table.labelled.values()):
         raise UsageError(
-            "The data needs flat inputs and the labels of all tasks on every row: only then can "
+            "The table needs flat inputs and the labels of all tasks on every row: only then can "
             "whole rows be permuted."
         )
-    names = [task.name for task in data.tasks]
+    names = [task.name for task in table.tasks]
     if sorted(looks_at) != sorted(names) or not all(0 <= b < blocks for b in looks_at.values()):
         raise UsageError(
             f"looks_at must name for each of the tasks {names} a block from 0 to {blocks - 1}: "
             f"{dict(looks_at)} does not."
         )
-    rows, width = data.inputs.shape
+    rows, width = table.inputs.shape
     orders = [
         torch.randperm(rows, generator=generator(seed, "permuted copy", block))
         for block in range(blocks)
@@ -176,10 +185,11 @@ def disguised(
     targets, masks = {}, {}
     for name in names:
         block = looks_at[name]
-        targets[name] = data.targets[name][orders[block]]
+        targets[name] = table.targets[name][orders[block]]
         masks[name] = _marked(torch.arange(block * width, (block + 1) * width), blocks * width)
-    inputs = torch.cat([data.inputs[order] for order in orders], dim=1)
-    return Attended(MultiTaskData.multi_label(data.tasks, inputs, targets), masks)
+    inputs = torch.cat([table.inputs[order] for order in orders], dim=1)
+    mixed = replace(table, inputs=inputs, targets=targets)
+    return Attended(scaled(mixed, split, seed), masks)
 
 
 def squared_weights(
