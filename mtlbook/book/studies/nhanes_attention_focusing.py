@@ -15,10 +15,10 @@ Methods, all with one hidden layer of tanh units:
   shows, so that answers and diagnosis have no relevant input in common.
 
 Each method has the trials of `TRIALS` (width, step size, weight decay, strength of a lasso over the
-inputs), trained by gradient descent on all rows (`descent`); the least logistic loss of the
-diagnosis on the validation part decides where training stops and which trial counts, seed by seed.
-`EXAMPLES` training rows are drawn for each seed, of which some 9 % have the diagnosis, and the same
-validation and test rows for each number of examples; a seed also draws the copies.
+inputs), trained by gradient descent on all rows; the least logistic loss of the diagnosis on the
+validation part decides where training stops and which trial counts, seed by seed. `EXAMPLES`
+training rows are drawn for each seed, of which some 9 % have the diagnosis, and the same validation
+and test rows for each number of examples; a seed also draws the copies.
 
 Metrics, all on the diagnosis: on test data the `area under the curve` of the receiver operating
 characteristic, the `average precision` and the logistic `loss`; of the network the `share of
@@ -42,16 +42,16 @@ from mtlbook.data.scaling import RawTable
 from mtlbook.devices import resolve
 from mtlbook.mechanisms.attention_focusing import (
     Attended,
-    InputLasso,
-    descent,
     disguised,
     sensitivities,
     share,
     squared_weights,
 )
 from mtlbook.sharing.hard import HardSharing
+from mtlbook.sharing.input_lasso import InputLasso
 from mtlbook.tasks import Task
 from mtlbook.training.fit import Fit, fit
+from mtlbook.training.optimisers import mean_loss_descent
 from mtlbook.training.selection import select
 
 SECTION = "4.2"
@@ -137,7 +137,7 @@ def _method(
             steps=STEPS,
             batch_size=None,
             optimiser=partial(
-                descent,
+                mean_loss_descent,
                 step_size=trial.step_size,
                 tasks=len(tasks),
                 weight_decay=trial.weight_decay,

@@ -51,9 +51,8 @@ from mtlbook.book.studies.school_data_augmentation import (
 )
 from mtlbook.data import Consecutive
 from mtlbook.data.multi_task_data import PARTS
-from mtlbook.mechanisms.eavesdropping import hidden_layer
-from mtlbook.mechanisms.representation_bias import tuned_head
 from mtlbook.training.selection import select
+from mtlbook.transfer.linear_probe import hidden_layer, tuned_head
 
 SECTION = "4.4"
 DATA = ("school",)

@@ -36,7 +36,7 @@ def separate() -> Fit:
         split=SMALL,
         steps=6,
         every=1,
-        optimiser=partial(study.descent, rate=0.3),
+        optimiser=partial(study.momentum_descent, rate=0.3),
         stopping="each",
         device="cpu",
         dtype=torch.float32,
