@@ -51,7 +51,7 @@ from mtlbook.sharing.hard import HardSharing
 from mtlbook.sharing.input_lasso import InputLasso
 from mtlbook.tasks import Task
 from mtlbook.training.fit import Fit, fit
-from mtlbook.training.optimisers import mean_loss_descent
+from mtlbook.training.mean_loss_descent import mean_loss_descent
 from mtlbook.training.selection import select
 
 SECTION = "4.2"

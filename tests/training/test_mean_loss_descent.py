@@ -8,7 +8,7 @@ from torch import nn
 
 from mtlbook.errors import UsageError
 from mtlbook.sharing.input_lasso import InputLasso
-from mtlbook.training.optimisers import mean_loss_descent
+from mtlbook.training.mean_loss_descent import mean_loss_descent
 
 
 def normal(*shape, seed=0):

@@ -1,4 +1,4 @@
-"""Optimisers that treat a shared trunk and the tasks' own parameters differently."""
+"""Gradient descent on the mean of the losses, for a trunk that any number of tasks share."""
 
 from collections.abc import Iterable
 
