@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -153,7 +153,7 @@ class Combiner(nn.Module):
                 "which losses alone do not give: pass evidence with the cross-Gramian."
             )
 
-    def replicated(self, seeds: Sequence[int]) -> Self:
+    def replicated(self, seeds: Sequence[int]) -> "Combiner":
         """A copy whose parameters, buffers and random numbers are one per seed, on a first axis.
 
         What a replica does depends on its seed alone, whatever seeds are beside it.
@@ -169,7 +169,7 @@ class Combiner(nn.Module):
                 module.seed.copy_(torch.tensor(list(seeds)))
         return copy
 
-    def replica(self, number: int) -> Self:
+    def replica(self, number: int) -> "Combiner":
         """A copy of one replica of a replicated combiner, for a plain loop: without its axis."""
         copy = deepcopy(self)
         for module in copy.modules():
