@@ -103,6 +103,7 @@ class MultiTaskData:
         self,
         rows: Int[Tensor, " chosen"],
         labelled: Mapping[str, Bool[Tensor, " rows"]] | None = None,
+        tasks: Sequence[Task] | None = None,
     ) -> "MultiTaskData":
         """The same data for some of its rows, in their order; nothing is checked again.
 
@@ -112,13 +113,16 @@ class MultiTaskData:
             rows: the numbers of the chosen rows.
             labelled: for each task the rows (of all) that still carry its label, as
                 `Split.labelled` has them; targets of the others become zeros.
+            tasks: those of the data's tasks that are kept, by default all.
         """
         known = self.labelled if labelled is None else labelled
-        marks = {task.name: known[task.name][rows] for task in self.tasks}
+        kept = self.tasks if tasks is None else tuple(tasks)
+        marks = {task.name: known[task.name][rows] for task in kept}
         targets = {name: self.targets[name][rows] for name in marks}
         if labelled is not None:
             targets = {name: _blanked(values, marks[name]) for name, values in targets.items()}
         part = copy(self)
+        object.__setattr__(part, "tasks", kept)
         chosen = _each(self.inputs, lambda values: values[rows])
         for name, value in (("inputs", chosen), ("targets", targets), ("labelled", marks)):
             object.__setattr__(part, name, value)

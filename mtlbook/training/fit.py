@@ -23,7 +23,7 @@ from mtlbook.devices import resolve
 from mtlbook.errors import UsageError
 from mtlbook.training.context import Batch, StepContext
 from mtlbook.training.gradients import Combiners
-from mtlbook.training.objective import mean_losses, task_losses
+from mtlbook.training.objective import task_losses
 from mtlbook.training.optimisers import Optimisers
 from mtlbook.training.pool import Pool
 from mtlbook.training.progress import bar as progress_bar
@@ -40,9 +40,7 @@ class TrainingDivergedError(UsageError):
     """A loss became NaN or infinite: the message names task, seed and step."""
 
 
-def fit(
-    build: Build, data: Data, *, seeds: Iterable[int], settings: Settings | None = None
-) -> Fit:
+def fit(build: Build, data: Data, *, seeds: Iterable[int], settings: Settings | None = None) -> Fit:
     """Train a replica of a model for each seed, all at once, and test each.
 
     Arguments:
@@ -381,9 +379,9 @@ class _Training:
         return found
 
     def _losses_elsewhere(
-        self, stream: str, parameters: Mapping[str, Tensor] | None
+        self, stream: str, parameters: Mapping[str, Tensor]
     ) -> Float[Tensor, "replicas losses"]:
-        """The losses on a batch of another stream, at the present or other parameters."""
+        """The losses on a batch of another stream, at other parameters."""
         if stream not in self.plan.streams:
             raise UsageError(
                 f"A combiner looks ahead to the stream {stream!r}, which the sampler does not "
@@ -394,7 +392,7 @@ class _Training:
             self.plan.streams[stream].part, positions.repeat(1, len(self.trials), 1)
         )
         context = StepContext(self.step, self.settings.steps, self.names, self.optimisers[0].rate)
-        state = self.replicas.state | dict(parameters or {})
+        state = self.replicas.state | dict(parameters)
         return self._losses(context, {stream: next(_unbound(batch))}, state)[0]
 
     def _check_finite(self, losses: Tensor, about: Tensor) -> None:

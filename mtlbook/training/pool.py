@@ -45,9 +45,7 @@ class Pool:
             raise UsageError("The seeds' data sets differ in size: make them equally large.")
         self.tasks = _chosen(different[0], tasks)
         self.sets = different * len(seeds) if one else different
-        self.splits = [
-            split.draw(own, seed) for own, seed in zip(self.sets, seeds, strict=True)
-        ]
+        self.splits = [split.draw(own, seed) for own, seed in zip(self.sets, seeds, strict=True)]
         # Several data sets lie one after another: a seed's rows begin at its offset.
         self._offset = 0 if one else different[0].rows
         self.rows: dict[str, Tensor] = {}
@@ -89,7 +87,8 @@ class Pool:
 
     def training_data(self, number: int) -> MultiTaskData:
         """The training rows of a seed, by its place among them, with the labels that it may use."""
-        return self.sets[number].subset(self.splits[number].train, self.splits[number].labelled)
+        split = self.splits[number]
+        return self.sets[number].subset(split.train, split.labelled, self.tasks)
 
     def part_rows(self, part: str) -> Int[Tensor, "seeds rows"]:
         """The rows of a part for each seed; `unlabelled`: training rows that carry no label."""

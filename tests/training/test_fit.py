@@ -147,7 +147,9 @@ OPTIMISERS = {
 TRIALS = {name: Trial(optimiser=own) for name, own in OPTIMISERS.items()}
 # A trial has its own optimiser, and a proximal map the step size of one.
 OF_TRIALS = {
-    name: options for name, options in OPTIONS.items() if not {"optimiser", "after_step"} & {*options}
+    name: options
+    for name, options in OPTIONS.items()
+    if not {"optimiser", "after_step"} & {*options}
 }
 
 
@@ -175,9 +177,7 @@ def test_trials_may_differ_in_their_combiner():
     settings = replace(QUICK, learning_rate=0.01)
     together = fit_trials(build, make_data(), seeds=range(2), trials=trials, settings=settings)
     for name, own in trials.items():
-        assert_same(
-            together[name], train(data=make_data(), seeds=range(2), combiner=own.combiner)
-        )
+        assert_same(together[name], train(data=make_data(), seeds=range(2), combiner=own.combiner))
     learnt, plain = together["learnt"].combiner(1), together["sum"].combiner(1)
     assert isinstance(learnt, LearntWeights)
     assert plain is None
@@ -515,7 +515,9 @@ def test_a_training_goes_on_from_another():
         return HardSharing(lambda: [nn.Linear(5, 4)], {"level": nn.Linear(4, 1)})
 
     with pytest.raises(UsageError, match="does not start from the earlier training's weights"):
-        fit(other, make_data(), seeds=range(2), settings=replace(QUICK, tasks=["level"], start=half))
+        fit(
+            other, make_data(), seeds=range(2), settings=replace(QUICK, tasks=["level"], start=half)
+        )
 
 
 def test_a_network_is_built_from_its_seeds_training_data():
@@ -693,7 +695,9 @@ class Recurrent(nn.Module):
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         steps = inputs.T.unsqueeze(-1)  # (length, examples, 1)
-        states = self.layer(steps)[0] if isinstance(self.layer, nn.RNNBase) else self.layer(steps[0])
+        states = (
+            self.layer(steps)[0] if isinstance(self.layer, nn.RNNBase) else self.layer(steps[0])
+        )
         states = states[0] if isinstance(states, tuple) else states
         return {"level": self.head(states[-1] if states.ndim == 3 else states)}
 
