@@ -263,7 +263,7 @@ class _Training:
         at_once = max(1, self.pool.rows_at_once // rows_of_step)
         for start in range(0, steps, at_once):
             numbers = range(self.step + start, self.step + min(start + at_once, steps))
-            turns = [self.plan.turn(number) for number in numbers]
+            turns = [self._turn(number) for number in numbers]
             ahead = self._batches(turns)
             for number, turn in zip(numbers, turns, strict=True):
                 batches = {name: next(ahead[name]) for name in turn.streams}
@@ -273,6 +273,12 @@ class _Training:
         self.step += steps
         seen = torch.where(about, losses, torch.nan)
         self.history.append((self.step, "train", names, seen.nanmean(0).cpu()))
+
+    def _turn(self, number: int) -> Turn:
+        """Whose turn a step is, without the streams that are only looked ahead to."""
+        turn = self.plan.turn(number)
+        ahead = {own.looks_ahead.stream for own in self.combiners.of_trials if own.looks_ahead}
+        return replace(turn, streams=tuple(name for name in turn.streams if name not in ahead))
 
     def _batches(self, turns: Sequence[Turn]) -> dict[str, Iterator[Batch]]:
         """The batches of some steps, gathered together, stream by stream."""
