@@ -20,6 +20,7 @@ def backward(
     labelled: Bool[Tensor, "*replicas tasks"] | None = None,
     progress: float = 0.0,
     cross: Float[Tensor, "*replicas tasks others"] | None = None,
+    retain_graph: bool = False,
 ) -> Evidence:
     """Add to `.grad` what a combiner makes of the tasks' gradients; return what it weighed by.
 
@@ -39,6 +40,7 @@ def backward(
         labelled: which tasks have a label in the batch, by default all.
         progress: the part of the training that is done.
         cross: for a combiner that looks ahead.
+        retain_graph: whether the losses can be differentiated again afterwards.
 
     Raises:
         UsageError: where the losses are not one a task of the combiner.
@@ -90,5 +92,6 @@ def backward(
     taken = {id(parameter) for parameter in shared}
     others = [parameter for parameter in parameters if id(parameter) not in taken]
     if others:
-        (by_heads * slopes * stacked.where(labelled, 0)).sum().backward(inputs=others)
+        of_heads = (by_heads * slopes * stacked.where(labelled, 0)).sum()
+        of_heads.backward(inputs=others, retain_graph=retain_graph)
     return evidence

@@ -1,3 +1,4 @@
+import math
 from functools import partial
 from typing import Any
 
@@ -78,6 +79,44 @@ def test_test_data_has_no_say(trials):
 
     changed = {name: with_other_tests(fit) for name, fit in trials.items()}
     assert select(changed).choices.equals(select(trials).choices)
+
+
+def with_losses(fit: Fit, losses: dict[str, float]) -> Any:
+    """The trial with these validation losses of its tasks, for every seed."""
+    results = fit.results.copy()
+    for task, loss in losses.items():
+        rows = (results.task == task) & (results.part == "validation") & (results.metric == "loss")
+        assert rows.any()
+        results.loc[rows, "value"] = loss
+    return Fit(**{**vars(fit), "results": results})
+
+
+@pytest.mark.parametrize("each_task", [False, True])
+def test_a_validation_loss_of_exactly_0_wins(trials, each_task):
+    fits = {
+        "first": with_losses(trials["quick"], {"large": 0.95, "small": 1.0}),
+        "second": with_losses(trials["quick"], {"large": 0.0, "small": 1.0}),
+    }
+    chosen = select(fits, each_task).choices
+    assert (chosen["large"] == "second").all()
+    assert (chosen["small"] == ("first" if each_task else "second")).all()
+    perfect = {name: with_losses(fit, {"large": 0.0, "small": 0.0}) for name, fit in fits.items()}
+    assert (select(perfect, each_task).choices == "first").all(axis=None)
+
+
+@pytest.mark.parametrize("each_task", [False, True])
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_never_wins(trials, each_task, loss):
+    good, bad = trials["quick"], with_losses(trials["quick"], {"large": loss, "small": loss})
+    for fits in ({"bad": bad, "good": good}, {"good": good, "bad": bad}):
+        assert (select(fits, each_task).choices == "good").all(axis=None)
+    with pytest.raises(UsageError, match=r"No trial has a finite validation loss .* for seed 0"):
+        select({"bad": bad, "worse": bad}, each_task)
+
+
+def test_no_trial_is_refused():
+    with pytest.raises(UsageError, match="no trial to choose from"):
+        select({})
 
 
 def test_trials_that_cannot_be_compared_are_refused(trials):
