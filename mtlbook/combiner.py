@@ -109,8 +109,11 @@ class Combiner(nn.Module):
         return losses
 
     def weigh(self, evidence: Evidence) -> Float[Tensor, "*replicas tasks"]:
-        """The weights w of the transformed losses, without a gradient; may update the state."""
-        return torch.ones_like(evidence.losses)
+        """The weights w of the transformed losses, without a gradient; may update the state.
+
+        A task without a label has weight 0, and what is in its place in the evidence is ignored.
+        """
+        return evidence.labelled.to(evidence.losses)
 
     def after(self, before: Evidence, losses: Float[Tensor, "*replicas tasks"]) -> None:
         """Update the state by the losses of the same batch after the step."""

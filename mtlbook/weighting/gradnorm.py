@@ -21,7 +21,8 @@ class GradNorm(Combiner):
     n_t = ‖∇L_t‖ at the last shared weight and r_t = (L_t / L_t(0)) / mean_j(L_j / L_j(0)), the
     inverse training rate (Chen, Badrinarayanan, Lee and Rabinovich, 2018, equations 1 and 2). After
     each step by ∂/∂w_t = sign(w_t n_t - C_t) n_t, w is scaled to the sum K (their algorithm 1). The
-    network takes its step by the weights before theirs.
+    network takes its step by the weights before theirs. Weights are kept above 0, which the paper
+    does not say; Adam steps beyond it where a norm is a hundred times the others.
 
     Arguments:
         tasks: the tasks, or their names, in the order of the losses, which are positive.

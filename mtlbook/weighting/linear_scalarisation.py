@@ -47,6 +47,6 @@ class LinearScalarisation(Combiner):
         self.weights = dict(weights)
 
     def weigh(self, evidence: Evidence) -> Float[Tensor, "*replicas tasks"]:
-        """w, the same at each step."""
+        """The given weights, at each step."""
         values = [float(self.weights[task]) for task in self.tasks]
-        return evidence.losses.new_tensor(values).expand_as(evidence.losses)
+        return evidence.losses.new_tensor(values).where(evidence.labelled, 0)
