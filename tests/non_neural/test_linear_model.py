@@ -243,7 +243,9 @@ def test_a_grid_search_with_a_rare_task_chooses_by_the_others():
     tasks = np.where(np.arange(90) == 3, "rare", tasks)
     tasks = np.where(np.arange(90) == 60, "rare", tasks)
     with sklearn.config_context(enable_metadata_routing=True):
-        model = BlockSparseRegression().set_fit_request(tasks=True).set_score_request(tasks=True)
+        model = BlockSparseRegression()
+        model.set_fit_request(tasks=True)
+        model.set_score_request(tasks=True)
         # The first of equals, as of NaNs, would be 10.
         search = GridSearchCV(model, {"alpha": [10.0, 0.1]}, cv=2).fit(inputs, y, tasks=tasks)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
