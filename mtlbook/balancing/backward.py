@@ -70,18 +70,20 @@ def backward(
     at_losses = values.clone().requires_grad_()
     transformed = combiner.transform(at_losses)
     (slopes,) = torch.autograd.grad(transformed.sum(), at_losses, retain_graph=True)
-    gramian, gradients, shared = None, None, []
+    gramian, gradients, shared, where = None, None, [], []
     if combiner.gramian_at is not None:
         if combiner.gramian_at == "shared":
             where = shared = shared_parameters(losses, parameters)
-        elif len(each) == 1:
-            where = []
-        else:
+        elif shared_parameters(losses, parameters):
             where = [last_shared_weight(losses, parameters, values.ndim - 1)]
         gradients = task_gradients(each, where, retain_graph=True)
         gramian = slopes[..., None] * gradients.gramian * slopes[..., None, :]
     evidence = Evidence(values, labelled, progress, gramian, cross)
-    weights = combiner.weigh(evidence).detach().where(labelled, 0)
+    if combiner.gramian_at is not None and not where:
+        # Tasks that share no parameter have no gradients to weigh against each other.
+        weights = labelled.to(values)
+    else:
+        weights = combiner.weigh(evidence).detach().where(labelled, 0)
 
     if gradients is not None and shared:
         gradients.accumulate(weights * slopes)

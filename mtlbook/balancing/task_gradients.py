@@ -130,6 +130,8 @@ def task_gradients(
                 f"replicas, and a parameter of the shape {tuple(parameter.shape)} is not theirs: "
                 "give parameters with the replicas' axes first, or one loss a task."
             )
+    if not parameters:
+        return TaskGradients([], [], like)
     if batched is None and like.device.type != "cpu":
         try:
             # The graph is kept for the second try.

@@ -14,6 +14,7 @@ from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.errors import UsageError
 from mtlbook.layers.dropout import reproducible
 from mtlbook.layers.schedule import Scheduled, Stepped
+from mtlbook.layers.weight_norm import plain_weight_norm
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 from mtlbook.training.context import Inputs
@@ -56,7 +57,7 @@ class Replicas:
     ) -> None:
         self.modules: list[nn.Module] = []
         for own, seed in zip(data, seeds, strict=True):
-            model = reproducible(_fresh(build, own, seed), seed)
+            model = plain_weight_norm(reproducible(_fresh(build, own, seed), seed))
             if start is not None:
                 start(model, seed)
             self.modules.append(model.to(device, dtype))

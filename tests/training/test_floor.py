@@ -165,7 +165,7 @@ def test_the_weights_of_auto_lambda_follow_a_second_stream():
     }
     optimiser = SGD(list(model.parameters()))
     adam = {"m": torch.zeros(3).double(), "v": torch.zeros(3).double()}
-    weights = torch.full((3,), 0.1, dtype=torch.float64)
+    weights = make().double().weights
     for step in range(1, 7):
         here, there = (streams[name].take(1)[0, 0] for name in ("train", "held-out"))
         parameters = dict(model.named_parameters())
@@ -200,7 +200,7 @@ def test_the_weights_of_auto_lambda_follow_a_second_stream():
     torch.testing.assert_close(learnt.weights, weights, rtol=1e-7, atol=1e-10)
 
 
-@pytest.mark.parametrize("make", [lambda n: MGDA(n), lambda n: UPGrad(n), lambda n: PCGrad(n)])
+@pytest.mark.parametrize("make", [MGDA, UPGrad, PCGrad, GradNorm])
 def test_gradients_of_one_task_or_of_separate_networks_are_left_alone(make):
     def separate(data: MultiTaskData, seed: int) -> HardSharing:
         return HardSharing(stages, dict(network(data, seed).heads), branch_at=0)
@@ -307,7 +307,7 @@ def test_a_language_model_on_unlabelled_rows():
         def __init__(self) -> None:
             super().__init__()
             self.embedding = nn.Embedding(5, 4)
-            self.states = LSTM(4, 6)
+            self.states = LSTM(4, 6, bidirectional=False)
             self.next, self.head = nn.Linear(6, 5), nn.Linear(6, 1)
 
         def forward(self, tokens: Tensor) -> dict[str, Tensor]:
