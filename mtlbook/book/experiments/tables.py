@@ -1,0 +1,124 @@
+"""Results over seeds as tidy frames, and as tables for people with their 95 % intervals."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from mtlbook.statistics import Effect, interval
+
+OverSeeds = Float[np.ndarray, "seeds"]
+
+
+def tidy(
+    values: Mapping[Any, Any], *keys: str, value: str = "value", seeds: Any = None
+) -> pd.DataFrame:
+    """A tidy frame: a row for each key and seed.
+
+    Arguments:
+        values: by key (a tuple where there are several names) the values over the seeds, or a
+            mapping from column names to the values over the seeds.
+        *keys: the columns of the key.
+        value: the column of the values, where they are not named.
+        seeds: adds a column `seed`.
+
+    Example:
+        >>> error = {("shared", 32): np.array([0.1, 0.2]), ("alone", 32): np.array([0.4, 0.3])}
+        >>> tidy(error, "network", "labels", value="error")
+          network  labels  error
+        0  shared      32    0.1
+        1  shared      32    0.2
+        2   alone      32    0.4
+        3   alone      32    0.3
+    """
+    parts = []
+    for key, own in values.items():
+        columns = own if isinstance(own, Mapping) else {value: own}
+        columns = {name: np.atleast_1d(np.asarray(each)) for name, each in columns.items()}
+        about = dict(zip(keys, _tuple(key), strict=True))
+        if seeds is not None:
+            about["seed"] = list(seeds)
+        rows = len(next(iter(columns.values())))
+        parts.append(pd.DataFrame(about | columns, index=range(rows)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def contrasts(effects: Mapping[Any, Effect | OverSeeds], *keys: str) -> pd.DataFrame:
+    """A row for each effect (or values over seeds): key, estimate (the mean), low and high.
+
+    Arguments:
+        effects: by key (a tuple where there are several names).
+        *keys: the columns of the key.
+    """
+    rows = [(*_tuple(key), *_estimate(own)) for key, own in effects.items()]
+    return pd.DataFrame(rows, columns=[*keys, "estimate", "low", "high"])
+
+
+def text_table(
+    rows: Mapping[Any, Mapping[str, Any]], *keys: str, styles: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """A table for people: effects and values over seeds become text with intervals.
+
+    Arguments:
+        rows: by key (a tuple where there are several names) the cells of a row by column: an
+            `Effect`, values over seeds, or anything else, which is left as it is.
+        *keys: the columns of the key.
+        styles: by column the format of its numbers, by default that of `with_interval`.
+
+    Example:
+        >>> rows = {"alone": {"error": np.array([0.5, 0.5]), "trials": 4}}
+        >>> text_table(rows, "network")
+          network                 error  trials
+        0   alone  0.500 [0.500, 0.500]       4
+    """
+    cells = [
+        dict(zip(keys, _tuple(key), strict=True))
+        | {
+            column: with_interval(own, (styles or {}).get(column))
+            if isinstance(own, Effect | np.ndarray)
+            else own
+            for column, own in row.items()
+        }
+        for key, row in rows.items()
+    ]
+    return pd.DataFrame(cells)
+
+
+def with_interval(
+    values: Effect | OverSeeds | pd.Series, style: str | None = None, unit: str = ""
+) -> str:
+    """An effect, or the mean of values over seeds, with its 95 % interval.
+
+    Arguments:
+        values: what is written.
+        style: the format of the three numbers; by default `+.1f` for an effect, else `.3f`.
+        unit: what stands behind them.
+
+    Example:
+        >>> with_interval(Effect(12.34, 4.5, 20.1, 0.01, 16), unit="%")
+        '+12.3 [+4.5, +20.1] %'
+    """
+    chosen = style or ("+.1f" if isinstance(values, Effect) else ".3f")
+    estimate, low, high = (format(number, chosen) for number in _estimate(values))
+    return f"{estimate} [{low}, {high}] {unit}".rstrip()
+
+
+def standing(effect: Effect | OverSeeds) -> str:
+    """Whether an effect is better, worse, the same, or undecided, by its interval."""
+    _, low, high = _estimate(effect)
+    if low == high == 0:
+        return "the same"
+    return "better" if low > 0 else "worse" if high < 0 else "undecided"
+
+
+def _estimate(values: Effect | OverSeeds | pd.Series) -> tuple[float, float, float]:
+    if isinstance(values, Effect):
+        return values.estimate, values.low, values.high
+    array = np.asarray(values, dtype=np.float64)
+    return float(array.mean()), *interval(array)
+
+
+def _tuple(key: Hashable) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
