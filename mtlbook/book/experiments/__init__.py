@@ -22,7 +22,7 @@ from mtlbook.book.experiments.results import (
     tasks_of,
     trained_network,
 )
-from mtlbook.book.experiments.tables import contrasts, standing, text_table, tidy, with_interval
+from mtlbook.book.experiments.tables import contrasts, means, standing, text_table, tidy, with_interval
 from mtlbook.book.experiments.training import (
     adam,
     adamw,
@@ -49,6 +49,7 @@ __all__ = [
     "hard_sharing",
     "linear_head",
     "mean_error",
+    "means",
     "mlp",
     "mostly_chosen",
     "relative_loss",

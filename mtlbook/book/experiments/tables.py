@@ -56,6 +56,17 @@ def contrasts(effects: Mapping[Any, Effect | OverSeeds], *keys: str) -> pd.DataF
     return pd.DataFrame(rows, columns=[*keys, "estimate", "low", "high"])
 
 
+def means(values: Mapping[Any, OverSeeds], *keys: str) -> pd.DataFrame:
+    """A row for each key: its columns, then the mean of the values over seeds, low and high.
+
+    Example:
+        >>> means({"shared": np.array([0.5, 0.5])}, "network")
+          network  mean  low  high
+        0  shared   0.5  0.5   0.5
+    """
+    return contrasts(values, *keys).rename(columns={"estimate": "mean"})
+
+
 def text_table(
     rows: Mapping[Any, Mapping[str, Any]], *keys: str, styles: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
