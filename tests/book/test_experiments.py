@@ -17,9 +17,11 @@ from mtlbook.book.experiments import (
     error_reduction,
     error_reductions,
     errors,
+    estimate,
     fixed_weights,
     hard_sharing,
     mean_error,
+    means,
     mlp,
     mostly_chosen,
     relative_loss,
@@ -273,6 +275,12 @@ class TestTables:
             ["known", 1.0, 0.5, 2.0],
             ["measured", values.mean(), low, high],
         ]
+
+    def test_means_have_their_intervals(self):
+        values = np.array([1.0, 2.0, 4.0])
+        (row,) = means({("a", 8): values}, "network", "units").to_dict("records")
+        assert row == {"network": "a", "units": 8} | estimate(values, "mean")
+        assert (row["low"], row["high"]) == interval(values)
 
     def test_text_table(self):
         rows = {

@@ -1,6 +1,6 @@
 """Results over seeds as tidy frames, and as tables for people with their 95 % intervals."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,20 @@ def tidy(
     return pd.concat(parts, ignore_index=True)
 
 
+def estimate(values: Effect | OverSeeds | pd.Series, name: str = "estimate") -> dict[str, float]:
+    """The columns of an effect, or of the mean of values over seeds: itself, low and high.
+
+    Example:
+        >>> estimate(np.array([0.5, 0.5]), "gap")
+        {'gap': 0.5, 'low': 0.5, 'high': 0.5}
+    """
+    if isinstance(values, Effect):
+        return {name: values.estimate, "low": values.low, "high": values.high}
+    array = np.asarray(values, dtype=np.float64)
+    low, high = interval(array)
+    return {name: float(array.mean()), "low": low, "high": high}
+
+
 def contrasts(effects: Mapping[Any, Effect | OverSeeds], *keys: str) -> pd.DataFrame:
     """A row for each effect (or values over seeds): key, estimate (the mean), low and high.
 
@@ -52,8 +66,7 @@ def contrasts(effects: Mapping[Any, Effect | OverSeeds], *keys: str) -> pd.DataF
         effects: by key (a tuple where there are several names).
         *keys: the columns of the key.
     """
-    rows = [(*_tuple(key), *_estimate(own)) for key, own in effects.items()]
-    return pd.DataFrame(rows, columns=[*keys, "estimate", "low", "high"])
+    return _frame({key: estimate(own) for key, own in effects.items()}, keys)
 
 
 def means(values: Mapping[Any, OverSeeds], *keys: str) -> pd.DataFrame:
@@ -64,7 +77,7 @@ def means(values: Mapping[Any, OverSeeds], *keys: str) -> pd.DataFrame:
           network  mean  low  high
         0  shared   0.5  0.5   0.5
     """
-    return contrasts(values, *keys).rename(columns={"estimate": "mean"})
+    return _frame({key: estimate(own, "mean") for key, own in values.items()}, keys)
 
 
 def text_table(
@@ -84,17 +97,16 @@ def text_table(
           network                 error  trials
         0   alone  0.500 [0.500, 0.500]       4
     """
-    cells = [
-        dict(zip(keys, _tuple(key), strict=True))
-        | {
-            column: with_interval(own, (styles or {}).get(column))
-            if isinstance(own, Effect | np.ndarray)
-            else own
-            for column, own in row.items()
-        }
+
+    def shown(column: str, own: Any) -> Any:
+        wide = isinstance(own, Effect | np.ndarray)
+        return with_interval(own, (styles or {}).get(column)) if wide else own
+
+    cells = {
+        key: {column: shown(column, own) for column, own in row.items()}
         for key, row in rows.items()
-    ]
-    return pd.DataFrame(cells)
+    }
+    return _frame(cells, keys)
 
 
 def with_interval(
@@ -112,23 +124,21 @@ def with_interval(
         '+12.3 [+4.5, +20.1] %'
     """
     chosen = style or ("+.1f" if isinstance(values, Effect) else ".3f")
-    estimate, low, high = (format(number, chosen) for number in _estimate(values))
-    return f"{estimate} [{low}, {high}] {unit}".rstrip()
+    middle, low, high = (format(number, chosen) for number in estimate(values).values())
+    return f"{middle} [{low}, {high}] {unit}".rstrip()
 
 
 def standing(effect: Effect | OverSeeds) -> str:
     """Whether an effect is better, worse, the same, or undecided, by its interval."""
-    _, low, high = _estimate(effect)
+    _, low, high = estimate(effect).values()
     if low == high == 0:
         return "the same"
     return "better" if low > 0 else "worse" if high < 0 else "undecided"
 
 
-def _estimate(values: Effect | OverSeeds | pd.Series) -> tuple[float, float, float]:
-    if isinstance(values, Effect):
-        return values.estimate, values.low, values.high
-    array = np.asarray(values, dtype=np.float64)
-    return float(array.mean()), *interval(array)
+def _frame(rows: Mapping[Any, Mapping[str, Any]], keys: Sequence[str]) -> pd.DataFrame:
+    named = [dict(zip(keys, _tuple(key), strict=True)) | dict(row) for key, row in rows.items()]
+    return pd.DataFrame(named)
 
 
 def _tuple(key: Hashable) -> tuple[Any, ...]:
