@@ -259,6 +259,14 @@ class TestTables:
             "y": [3, 4, 7, 8],
         }
 
+    def test_nested_entries_are_turned_into_values(self):
+        nested = {"a": {1: "x", 2: "yy"}, "b": {1: ""}}
+        frame = tidy(nested, "name", "n", value="length", of=lambda text: [len(text), -len(text)])
+        assert frame["length"].tolist() == [1, -1, 2, -2, 0, 0]
+        flat = {(name, n): text for name, inner in nested.items() for n, text in inner.items()}
+        again = tidy(flat, "name", "n", value="length", of=lambda text: [len(text), -len(text)])
+        pd.testing.assert_frame_equal(frame, again)
+
     def test_scalars_are_one_row(self):
         frame = tidy({1: 0.5, 2: np.array([1.0, 2.0])}, "k", value="error")
         assert frame.to_numpy().tolist() == [[1, 0.5], [2, 1.0], [2, 2.0]]

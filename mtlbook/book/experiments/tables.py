@@ -1,6 +1,7 @@
 """Results over seeds as tidy frames, and as tables for people with their 95 % intervals."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,24 @@ OverSeeds = Float[np.ndarray, "seeds"]
 
 
 def tidy(
-    values: Mapping[Any, Any], *keys: str, value: str = "value", seeds: Any = None
+    values: Mapping[Any, Any],
+    *keys: str,
+    value: str = "value",
+    of: Callable[[Any], Any] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """A tidy frame: a row for each key and seed.
 
     Arguments:
-        values: by key (a tuple where there are several names) the values over the seeds, or a
-            mapping from column names to the values over the seeds.
+        values: by key the values over the seeds, or a mapping from column names to them. Where
+            there are several names of keys, the key is a tuple, or the mapping is nested.
         *keys: the columns of the key.
         value: the column of the values, where they are not named.
+        of: what makes the values over the seeds of an entry, such as `mean_error` of a training.
         seeds: adds a column `seed`.
 
     Example:
-        >>> error = {("shared", 32): np.array([0.1, 0.2]), ("alone", 32): np.array([0.4, 0.3])}
+        >>> error = {"shared": {32: np.array([0.1, 0.2])}, "alone": {32: np.array([0.4, 0.3])}}
         >>> tidy(error, "network", "labels", value="error")
           network  labels  error
         0  shared      32    0.1
@@ -34,10 +40,11 @@ def tidy(
         3   alone      32    0.3
     """
     parts = []
-    for key, own in values.items():
+    for key, entry in _flat(values, len(keys)):
+        own = entry if of is None else of(entry)
         columns = own if isinstance(own, Mapping) else {value: own}
         columns = {name: np.atleast_1d(np.asarray(each)) for name, each in columns.items()}
-        about = dict(zip(keys, _tuple(key), strict=True))
+        about = dict(zip(keys, key, strict=True))
         if seeds is not None:
             about["seed"] = list(seeds)
         rows = len(next(iter(columns.values())))
@@ -63,10 +70,10 @@ def contrasts(effects: Mapping[Any, Effect | OverSeeds], *keys: str) -> pd.DataF
     """A row for each effect (or values over seeds): key, estimate (the mean), low and high.
 
     Arguments:
-        effects: by key (a tuple where there are several names).
+        effects: by key, as for `tidy`.
         *keys: the columns of the key.
     """
-    return _frame({key: estimate(own) for key, own in effects.items()}, keys)
+    return _frame(effects, keys, estimate)
 
 
 def means(values: Mapping[Any, OverSeeds], *keys: str) -> pd.DataFrame:
@@ -77,7 +84,7 @@ def means(values: Mapping[Any, OverSeeds], *keys: str) -> pd.DataFrame:
           network  mean  low  high
         0  shared   0.5  0.5   0.5
     """
-    return _frame({key: estimate(own, "mean") for key, own in values.items()}, keys)
+    return _frame(values, keys, partial(estimate, name="mean"))
 
 
 def text_table(
@@ -86,8 +93,8 @@ def text_table(
     """A table for people: effects and values over seeds become text with intervals.
 
     Arguments:
-        rows: by key (a tuple where there are several names) the cells of a row by column: an
-            `Effect`, values over seeds, or anything else, which is left as it is.
+        rows: by key, as for `tidy`, the cells of a row by column: an `Effect`, values over seeds,
+            or anything else, which is left as it is.
         *keys: the columns of the key.
         styles: by column the format of its numbers, by default that of `with_interval`.
 
@@ -102,11 +109,10 @@ def text_table(
         wide = isinstance(own, Effect | np.ndarray)
         return with_interval(own, (styles or {}).get(column)) if wide else own
 
-    cells = {
-        key: {column: shown(column, own) for column, own in row.items()}
-        for key, row in rows.items()
-    }
-    return _frame(cells, keys)
+    def cells(row: Mapping[str, Any]) -> dict[str, Any]:
+        return {column: shown(column, own) for column, own in row.items()}
+
+    return _frame(rows, keys, cells)
 
 
 def with_interval(
@@ -136,10 +142,24 @@ def standing(effect: Effect | OverSeeds) -> str:
     return "better" if low > 0 else "worse" if high < 0 else "undecided"
 
 
-def _frame(rows: Mapping[Any, Mapping[str, Any]], keys: Sequence[str]) -> pd.DataFrame:
-    named = [dict(zip(keys, _tuple(key), strict=True)) | dict(row) for key, row in rows.items()]
-    return pd.DataFrame(named)
+def _frame(
+    rows: Mapping[Any, Any], keys: Sequence[str], columns: Callable[[Any], Mapping[str, Any]]
+) -> pd.DataFrame:
+    """A row for each key: its own columns, then those made of its entry."""
+    return pd.DataFrame(
+        [
+            dict(zip(keys, key, strict=True)) | dict(columns(entry))
+            for key, entry in _flat(rows, len(keys))
+        ]
+    )
 
 
-def _tuple(key: Hashable) -> tuple[Any, ...]:
-    return key if isinstance(key, tuple) else (key,)
+def _flat(nested: Mapping[Any, Any], depth: int) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The entries of a mapping with their keys; mappings inside it belong to keys of that depth."""
+    for key, entry in nested.items():
+        own = key if isinstance(key, tuple) else (key,)
+        if len(own) < depth and isinstance(entry, Mapping):
+            for inner, value in _flat(entry, depth - len(own)):
+                yield own + inner, value
+        else:
+            yield own, entry
