@@ -43,7 +43,28 @@ _HOMES = {
     "task_gradients": "mtlbook.balancing.task_gradients",
 }
 
-__all__ = list(_HOMES)
+__all__ = [
+    "AdversarialSharing",
+    "Combiner",
+    "Consecutive",
+    "CrossStitch",
+    "Fit",
+    "GradientReversal",
+    "HardSharing",
+    "Holdout",
+    "MultiTaskData",
+    "Objective",
+    "Settings",
+    "Task",
+    "TrainingDivergedError",
+    "Trial",
+    "UsageError",
+    "fit",
+    "fit_trials",
+    "select",
+    "separate_networks",
+    "task_gradients",
+]
 
 
 def __getattr__(name: str) -> Any:

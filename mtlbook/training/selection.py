@@ -9,7 +9,6 @@ from jaxtyping import Float
 
 from mtlbook.errors import UsageError
 from mtlbook.training.results import Fit
-from mtlbook.training.settings import Optimiser
 from mtlbook.training.stopping import ROUNDING
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,7 +24,6 @@ class LinearScalarisation(Combiner):
         UsageError: for weights without names, or impossible ones.
 
     Example:
-        >>> import torch
         >>> joint = LinearScalarisation({"depth": 1.0, "segments": 0.5})
         >>> joint(torch.tensor([2.0, 4.0]))
         tensor(4.)
@@ -50,3 +50,12 @@ class LinearScalarisation(Combiner):
         """The given weights, at each step."""
         values = [float(self.weights[task]) for task in self.tasks]
         return evidence.losses.new_tensor(values).where(evidence.labelled, 0)
+
+    def by_name(
+        self, losses: Mapping[str, Float[Tensor, "*replicas"]]
+    ) -> Float[Tensor, "*replicas"]:
+        """The weighted sum of losses by name, such as the criterion of early stopping.
+
+        Fixed weights do not move, so that its values can be compared over a training.
+        """
+        return torch.stack([self.weights[task] * losses[task] for task in self.tasks]).sum(0)

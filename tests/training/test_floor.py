@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mtlbook.layers.recurrent import LSTM
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -26,6 +25,7 @@ from mtlbook.balancing.upgrad import UPGrad
 from mtlbook.combiner import Combiner
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.layers.dropout import reproducible
+from mtlbook.layers.recurrent import LSTM
 from mtlbook.layers.schedule import Scheduled, advance
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
