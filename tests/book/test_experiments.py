@@ -17,9 +17,11 @@ from mtlbook.book.experiments import (
     error_reduction,
     error_reductions,
     errors,
+    estimate,
     fixed_weights,
     hard_sharing,
     mean_error,
+    means,
     mlp,
     mostly_chosen,
     relative_loss,
@@ -257,6 +259,14 @@ class TestTables:
             "y": [3, 4, 7, 8],
         }
 
+    def test_nested_entries_are_turned_into_values(self):
+        nested = {"a": {1: "x", 2: "yy"}, "b": {1: ""}}
+        frame = tidy(nested, "name", "n", value="length", of=lambda text: [len(text), -len(text)])
+        assert frame["length"].tolist() == [1, -1, 2, -2, 0, 0]
+        flat = {(name, n): text for name, inner in nested.items() for n, text in inner.items()}
+        again = tidy(flat, "name", "n", value="length", of=lambda text: [len(text), -len(text)])
+        pd.testing.assert_frame_equal(frame, again)
+
     def test_scalars_are_one_row(self):
         frame = tidy({1: 0.5, 2: np.array([1.0, 2.0])}, "k", value="error")
         assert frame.to_numpy().tolist() == [[1, 0.5], [2, 1.0], [2, 2.0]]
@@ -273,6 +283,12 @@ class TestTables:
             ["known", 1.0, 0.5, 2.0],
             ["measured", values.mean(), low, high],
         ]
+
+    def test_means_have_their_intervals(self):
+        values = np.array([1.0, 2.0, 4.0])
+        (row,) = means({("a", 8): values}, "network", "units").to_dict("records")
+        assert row == {"network": "a", "units": 8} | estimate(values, "mean")
+        assert (row["low"], row["high"]) == interval(values)
 
     def test_text_table(self):
         rows = {

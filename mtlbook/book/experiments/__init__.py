@@ -22,7 +22,15 @@ from mtlbook.book.experiments.results import (
     tasks_of,
     trained_network,
 )
-from mtlbook.book.experiments.tables import contrasts, means, standing, text_table, tidy, with_interval
+from mtlbook.book.experiments.tables import (
+    contrasts,
+    estimate,
+    means,
+    standing,
+    text_table,
+    tidy,
+    with_interval,
+)
 from mtlbook.book.experiments.training import (
     adam,
     adamw,
@@ -45,6 +53,7 @@ __all__ = [
     "error_reduction",
     "error_reductions",
     "errors",
+    "estimate",
     "fixed_weights",
     "hard_sharing",
     "linear_head",
