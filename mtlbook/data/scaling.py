@@ -132,7 +132,7 @@ def _known_means(training: Float[Tensor, "training columns"]) -> Float[Tensor, "
 
 def _regressions(tasks: Sequence[Task], targets: bool | Sequence[str]) -> list[str]:
     """The names of the tasks whose targets are scaled."""
-    possible = [task.name for task in tasks if task.kind == "regression"]
+    possible = [task.name for task in tasks if task.likelihood == "gaussian"]
     if isinstance(targets, bool):
         return possible if targets else []
     wrong = [name for name in targets if name not in possible]

@@ -1,4 +1,4 @@
-"""Gradient descent on the mean of the losses, for a trunk that any number of tasks share."""
+"""Descent on the mean of the losses for a shared trunk, on its own loss for each head."""
 
 from collections.abc import Iterable
 

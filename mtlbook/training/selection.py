@@ -1,32 +1,15 @@
 """Tuning on validation data: the same number of trials for a method and for its baselines."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from itertools import product
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
 
 from mtlbook.errors import UsageError
-from mtlbook.training.fit import ROUNDING, Fit, Optimiser
-
-
-def adamw_grid(rates: Iterable[float], decays: Iterable[float]) -> dict[str, Optimiser]:
-    """AdamW with each learning rate and each weight decay, by name: trials for `fit_trials`.
-
-    Example:
-        >>> list(adamw_grid(rates=[0.03, 0.1], decays=[1.0]))
-        ['rate 0.03, decay 1', 'rate 0.1, decay 1']
-    """
-    return {
-        f"rate {rate:g}, decay {decay:g}": partial(
-            torch.optim.AdamW, lr=rate, weight_decay=decay, fused=True
-        )
-        for rate, decay in product(rates, decays)
-    }
+from mtlbook.training.results import Fit
+from mtlbook.training.stopping import ROUNDING
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,4 @@
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,10 @@ from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
-from mtlbook.training.fit import Fit, fit
+from mtlbook.training.fit import fit
+from mtlbook.training.results import Fit
 from mtlbook.training.selection import select
+from mtlbook.training.settings import Settings
 
 TASKS = [Task.regression("large"), Task.regression("small")]
 
@@ -24,11 +25,14 @@ def trials() -> dict[str, Fit]:
     targets = {"large": 100 * inputs[:, 0], "small": inputs[:, 1] * inputs[:, 2]}
     data = MultiTaskData.multi_label(TASKS, inputs, targets)
 
-    def build() -> HardSharing:
-        return HardSharing([nn.Linear(3, 6), nn.Tanh()], TASKS, width=6)
+    def build(data: MultiTaskData, seed: int) -> HardSharing:
+        heads = {task.name: nn.Linear(6, 1) for task in TASKS}
+        return HardSharing(lambda: [nn.Linear(3, 6), nn.Tanh()], heads)
 
-    run = partial(fit, build, data, seeds=range(6), steps=60)
-    return {"slow": run(learning_rate=1e-3), "quick": run(learning_rate=3e-2)}
+    return {
+        name: fit(build, data, seeds=range(6), settings=Settings(steps=60, learning_rate=rate))
+        for name, rate in (("slow", 1e-3), ("quick", 3e-2))
+    }
 
 
 def table(trials: dict[str, Fit], part: str) -> np.ndarray:
