@@ -43,6 +43,7 @@ from mtlbook.randomness import generator
 from mtlbook.statistics import Effect, interval
 from mtlbook.tasks import Task
 from mtlbook.training.sampling import Balanced, Mixed, RoundRobin
+from mtlbook.weighting.linear_scalarisation import LinearScalarisation
 
 TASKS = [Task.regression("sum"), Task.binary("sign", metric="accuracy")]
 SPLIT = Holdout(train=30, validation=15, test=15)

@@ -72,7 +72,8 @@ def search(
         rest = common | settings | dict(changed)
         trial = Trial(_optimiser(rest), rest.pop("combiner", None))
         own = next((of_group for shared, of_group in groups if shared == rest), None)
-        if own is None:
+        # What follows a step is told one learning rate.
+        if own is None or "after_step" in rest:
             groups.append((rest, own := {}))
         own[name] = trial
     found: dict[str, Fit] = {}
