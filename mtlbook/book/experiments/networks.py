@@ -78,7 +78,7 @@ def mlp(
     data: MultiTaskData,
     seed: int,  # noqa: ARG001
     *,
-    width: int,
+    width: int = 16,
     depth: int = 1,
     branch_at: int | None = None,
     activation: Callable[[], nn.Module] = nn.Tanh,
