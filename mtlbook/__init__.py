@@ -4,39 +4,67 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mtlbook.architectures.cross_stitch import CrossStitch
+    from mtlbook.auxiliary.adversarial import AdversarialSharing, GradientReversal
+    from mtlbook.balancing.task_gradients import task_gradients
+    from mtlbook.combiner import Combiner
     from mtlbook.data.multi_task_data import Consecutive, Holdout, MultiTaskData
     from mtlbook.errors import UsageError
+    from mtlbook.sharing.hard import HardSharing, separate_networks
     from mtlbook.tasks import Task
-    from mtlbook.training.fit import Fit, TrainingDivergedError, fit, fit_trials
+    from mtlbook.training.fit import TrainingDivergedError, fit, fit_trials
+    from mtlbook.training.objective import Objective
+    from mtlbook.training.results import Fit
     from mtlbook.training.selection import select
+    from mtlbook.training.settings import Settings, Trial
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Consecutive",
-    "Fit",
-    "Holdout",
-    "MultiTaskData",
-    "Task",
-    "TrainingDivergedError",
-    "UsageError",
-    "fit",
-    "fit_trials",
-    "select",
-]
-
 _HOMES = {
+    "AdversarialSharing": "mtlbook.auxiliary.adversarial",
+    "Combiner": "mtlbook.combiner",
     "Consecutive": "mtlbook.data.multi_task_data",
-    "Fit": "mtlbook.training.fit",
+    "CrossStitch": "mtlbook.architectures.cross_stitch",
+    "Fit": "mtlbook.training.results",
+    "GradientReversal": "mtlbook.auxiliary.adversarial",
+    "HardSharing": "mtlbook.sharing.hard",
     "Holdout": "mtlbook.data.multi_task_data",
     "MultiTaskData": "mtlbook.data.multi_task_data",
+    "Objective": "mtlbook.training.objective",
+    "Settings": "mtlbook.training.settings",
     "Task": "mtlbook.tasks",
     "TrainingDivergedError": "mtlbook.training.fit",
+    "Trial": "mtlbook.training.settings",
     "UsageError": "mtlbook.errors",
     "fit": "mtlbook.training.fit",
     "fit_trials": "mtlbook.training.fit",
     "select": "mtlbook.training.selection",
+    "separate_networks": "mtlbook.sharing.hard",
+    "task_gradients": "mtlbook.balancing.task_gradients",
 }
+
+__all__ = [
+    "AdversarialSharing",
+    "Combiner",
+    "Consecutive",
+    "CrossStitch",
+    "Fit",
+    "GradientReversal",
+    "HardSharing",
+    "Holdout",
+    "MultiTaskData",
+    "Objective",
+    "Settings",
+    "Task",
+    "TrainingDivergedError",
+    "Trial",
+    "UsageError",
+    "fit",
+    "fit_trials",
+    "select",
+    "separate_networks",
+    "task_gradients",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -315,3 +315,32 @@ def test_all_sign_patterns_give_the_p_value_of_a_library(differences):
         (differences,), np.mean, permutation_type="samples", n_resamples=2**16, vectorized=True
     )
     assert effect(differences).p == pytest.approx(library.pvalue, abs=1e-12)
+
+
+def exact_p(numbers: list[int]) -> float:
+    """The sign-flip p-value in whole numbers, which have no rounding."""
+    observed = abs(sum(numbers))
+    flips = itertools.product([-1, 1], repeat=len(numbers))
+    sums = [sum(s * d for s, d in zip(signs, numbers, strict=True)) for signs in flips]
+    return min(1.0, 2 * sum(total >= observed for total in sums) / len(sums))
+
+
+coarse = st.lists(st.integers(-6, 6), min_size=2, max_size=9)
+
+
+@given(coarse)
+def test_the_p_value_on_a_grid_of_halves_is_scipys(numbers):
+    differences = np.array(numbers) / 2
+    library = permutation_test((differences,), np.mean, permutation_type="samples")
+    assert effect(differences).p == pytest.approx(library.pvalue, abs=1e-12)
+
+
+@given(coarse, st.sampled_from([0.1, 0.7, 1 / 3, 1e-9, 1e7]))
+def test_ties_of_a_grid_that_binary_numbers_do_not_hold_are_ties(numbers, step):
+    # Sums of tenths that are 0 come out as 1e-17: next to them a relative tolerance is none.
+    assert effect(step * np.array(numbers)).p == exact_p(numbers)
+
+
+def test_ties_count_among_drawn_patterns_too():
+    numbers = np.resize([1, -2, 1], 18)
+    assert effect(0.1 * numbers).p == effect(1.0 * numbers).p == 1.0

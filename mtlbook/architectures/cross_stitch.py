@@ -12,42 +12,45 @@ no penalty. It starts from α_ii = 0.9 and, so that each row sums to 1, (1 − 0
 elsewhere: the paper's (0.9, 0.1) for its two columns.
 
 The paper's α learns 100 times as fast as the rest (`parameter_groups`), because its gradients are
-small, and its columns start from networks that were trained for one task each: `start_from` copies
-such a network into a column before the training, in `fit(initialise=...)`.
+small, and its columns start from networks that were trained for one task each: a column is a plain
+`nn.Sequential` of its stages, which takes such a network's state dict.
 
 **Where it fails.** K columns are K networks in parameters and time: compare with an ensemble of as
 many networks, not with one. At 1,000 times the learning rate the paper's α diverged.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mtlbook.columns import EXAMPLES_LAST, Columns
 from mtlbook.errors import UsageError
+from mtlbook.layers.stages import Stages, check_apart, make, named
 
 
 class CrossStitch(nn.Module):
     """A column of stages for each task, a cross-stitch unit behind each stage, a head on top.
 
-    All columns compute a stage in one batched program where their layers agree (`Columns`).
-
     Arguments:
-        stages: makes the stages of one column, from the input on; called once a column.
+        stages: makes the stages of one column, from the input on; called once a column, in the
+            order of the heads. The columns may differ in layers, but not in the shapes between.
         heads: by task, from the last stage's features to the prediction.
         same: α_ii before training; the rest of each row's 1 is divided among the other columns.
         channels: for a unit for each channel, how many channels (axis 1) each stage gives; None
             for one unit a layer.
 
     Attributes:
-        columns: at each depth the stages of all columns, their parameters stacked in the order of
-            the heads.
+        columns: by task, its stages: a plain network without units.
         mixing: behind each stage its α, `(columns, columns)`, or `(columns, columns, channels)`;
             the first axis is the column that takes, the second the column that gives, both in the
             order of the heads.
+        heads: by task.
+
+    Raises:
+        UsageError: for fewer than two heads; for stages that are no function, or whose number or
+            layers do not fit; for other numbers of channels than stages.
 
     Example:
         >>> model = CrossStitch(
@@ -59,34 +62,38 @@ class CrossStitch(nn.Module):
         >>> model.mixing[0].detach()
         tensor([[0.9000, 0.1000],
                 [0.1000, 0.9000]])
+        >>> trained = nn.Sequential(nn.Sequential(nn.Linear(8, 16), nn.ReLU()), nn.Linear(16, 4))
+        >>> model.columns["normals"].load_state_dict(trained.state_dict())
+        <All keys matched successfully>
         >>> optimiser = torch.optim.SGD(parameter_groups(model.named_parameters(), 1e-3))
     """
 
     def __init__(
         self,
-        stages: Callable[[], Sequence[nn.Module]],
+        stages: Stages,
         heads: Mapping[str, nn.Module],
+        *,
         same: float = 0.9,
         channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        if len(heads) < 2:
+        self.heads = named(heads)
+        number = len(self.heads)
+        if number < 2:
             raise UsageError("Cross-stitch units join columns: give heads for at least two tasks.")
-        made = [list(stages()) for _ in heads]
+        made = [make(stages) for _ in range(number)]
+        check_apart(made)
         depth = len(made[0])
-        if not depth or any(len(own) != depth for own in made):
-            raise UsageError(
-                f"The columns have {[len(own) for own in made]} stages: stages() must make the "
-                "same number, at least one, at each call."
-            )
-        self.columns = nn.ModuleList(Columns(level) for level in zip(*made, strict=True))
-        self.heads = nn.ModuleDict(heads)
+        if not depth:
+            raise UsageError("A column needs at least one stage, behind which a unit mixes.")
         if channels is not None and len(channels) != depth:
             raise UsageError(
                 f"There are {len(channels)} numbers of channels for {depth} stages: give one "
                 "for each stage."
             )
-        number = len(heads)
+        self.columns = nn.ModuleDict(
+            {name: nn.Sequential(*own) for name, own in zip(self.heads, made, strict=True)}
+        )
         alpha = torch.full((number, number), (1 - same) / (number - 1))
         alpha.fill_diagonal_(same)
         self.mixing = nn.ParameterList(
@@ -96,39 +103,13 @@ class CrossStitch(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "examples ..."]) -> Mapping[str, Float[Tensor, "..."]]:
         """Each task's prediction, `(examples, outputs, ...)`."""
-        features = inputs.expand(len(self.heads), *inputs.shape)
-        for stage, alpha in zip(self.columns, self.mixing, strict=True):
-            features = cross_stitch(alpha, stage(features))
-        if _examples_last(features):
-            # Apart in the order of memory, in which their gradients are then put together.
-            features = [own.mT for own in features.mT]
+        features = [inputs] * len(self.heads)
+        for place, alpha in enumerate(self.mixing):
+            stages = [column.get_submodule(str(place)) for column in self.columns.values()]
+            computed = [stage(own) for stage, own in zip(stages, features, strict=True)]
+            features = cross_stitch(alpha, _stacked(computed)).unbind()
         of_tasks = zip(self.heads.items(), features, strict=True)
         return {name: head(own) for (name, head), own in of_tasks}
-
-    def column(self, task: str) -> nn.Sequential:
-        """A copy of a task's stages with their present weights, without units: a plain network."""
-        number = self._number(task)
-        levels = (level for level in self.columns if isinstance(level, Columns))
-        return nn.Sequential(*(level.column(number) for level in levels))
-
-    def start_from(self, task: str, stages: Iterable[nn.Module], head: nn.Module) -> None:
-        """Copy the weights of a network that was trained for a task into its column and head.
-
-        Arguments:
-            task: whose column it is.
-            stages: of the trained network, as many as a column has.
-            head: of the trained network.
-        """
-        number = self._number(task)
-        for level, stage in zip(self.columns, stages, strict=True):
-            assert isinstance(level, Columns)
-            level.load(number, stage.state_dict())
-        self.heads[task].load_state_dict(head.state_dict())
-
-    def _number(self, task: str) -> int:
-        if task not in self.heads:
-            raise UsageError(f"There is no column for {task!r}: choose among {list(self.heads)}.")
-        return list(self.heads).index(task)
 
 
 def cross_stitch(
@@ -142,37 +123,26 @@ def cross_stitch(
         >>> cross_stitch(alpha, torch.tensor([[[10.0]], [[20.0]]])).flatten()
         tensor([11., 20.])
     """
-    if alpha.ndim == 3 and alpha.shape[2] != features.shape[2]:
+    if alpha.ndim == 2:
+        return torch.tensordot(alpha, features, dims=1)
+    if alpha.shape[2] != features.shape[2]:
         raise UsageError(
             f"A cross-stitch unit for {alpha.shape[2]} channels stands behind a stage that gives "
             f"{features.shape[2]}: name the stage's own number in channels."
         )
-    if _examples_last(features):
-        return _mixed(alpha, features.mT, channels=1).mT
-    if alpha.ndim == 3 and features.ndim == 3:
-        # Of two or three columns, sums are faster than many small matrix products.
-        return (alpha.unsqueeze(2) * features).sum(1)
-    return _mixed(alpha, features, channels=2)
+    # The sum as it stands: einsum("ijc,jn...->in...") takes twice as long for dense layers.
+    places = [1] * (features.ndim - 3)
+    return (alpha.view(*alpha.shape[:2], 1, -1, *places) * features).sum(1)
 
 
-def _examples_last(features: Tensor) -> bool:
-    """Whether features are those that `Columns` leaves in memory as (columns, channels, examples).
-
-    Nothing but speed depends on it.
-    """
-    return features.ndim == 3 and len(features) >= EXAMPLES_LAST
-
-
-def _mixed(alpha: Tensor, features: Tensor, channels: int) -> Tensor:
-    """x̃_i = Σ_j α_ij x_j as matrix products; `channels` is the axis of the features' channels.
-
-    They copy no features whose order in memory is that of their axes.
-    """
-    if alpha.ndim == 2:
-        return torch.mm(alpha, features.flatten(1)).view(features.shape)
-    giving = features.movedim(0, channels)  # (..., channels, columns, ...)
-    taking = torch.matmul(alpha.movedim(2, 0).contiguous(), giving.flatten(channels + 1))
-    return taking.view(giving.shape).movedim(channels, 0)
+def _stacked(computed: Sequence[Tensor]) -> Tensor:
+    shapes = [tuple(own.shape[1:]) for own in computed]
+    if len(set(shapes)) > 1:
+        raise UsageError(
+            f"The columns compute features of different shapes, {shapes}: give them stages with "
+            "equal outputs."
+        )
+    return torch.stack(list(computed))
 
 
 def parameter_groups(
@@ -188,9 +158,11 @@ def parameter_groups(
         learning_rate: of the columns and heads.
         factor: how many times as fast α learns.
     """
-    named = list(named_parameters)
-    mixing = [(name, values) for name, values in named if "mixing" in name.split(".")]
-    others = [(name, values) for name, values in named if "mixing" not in name.split(".")]
+    mixing, others = [], []
+    for name, values in named_parameters:
+        # Of mixing.0 or model.mixing.0, and not of a head for a task that is called mixing.
+        *_, owner, last = ["", *name.split(".")]
+        (mixing if owner == "mixing" and last.isdigit() else others).append((name, values))
     if not mixing:
         raise UsageError("There is no cross-stitch unit (mixing) among these parameters.")
     return [

@@ -34,10 +34,10 @@ Two tasks and their data, of which the target rows carry no label:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -46,6 +46,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from mtlbook.errors import UsageError
+from mtlbook.layers.schedule import Scheduled
+from mtlbook.layers.stages import Stages, make, named
 from mtlbook.randomness import generator
 
 
@@ -99,49 +101,46 @@ def annealing(progress: float) -> float:
     return (1 + 10 * progress) ** -0.75
 
 
-class GradientReversal(nn.Module):
+class GradientReversal(Scheduled):
     """The identity, whose gradient is −λ times the one that arrives; λ grows while training.
 
-    λ = `strength` · λ_p, with p counted in training steps: forward passes in training mode, kept
-    in a buffer. The first step has λ = 0; from step `steps` on p stays 1.
+    λ = `strength` · `schedule(p)`, with p the part of the training that is done. `fit` sets p; in a
+    loop of your own, call `mtlbook.layers.schedule.advance` before each step, or λ stays that of
+    the start.
 
     Arguments:
-        steps: length of the schedule, normally that of the training; None for a constant λ.
         strength: what λ grows to. 0 cuts the trunk off from what lies behind.
+        schedule: from p to the part of the strength that is reached; None for a constant λ.
 
     Example:
-        >>> reversal = GradientReversal(steps=100)
+        >>> from mtlbook.layers.schedule import advance
+        >>> reversal = GradientReversal()
+        >>> advance(reversal, 49 / 100)  # before the 50th step of 100
         >>> x = torch.ones(2, requires_grad=True)
-        >>> for _ in range(50):
-        ...     y = reversal(x)
-        >>> torch.autograd.grad(y.sum(), x)  # the 50th step: p = 0.49
+        >>> torch.autograd.grad(reversal(x).sum(), x)
         (tensor([-0.9852, -0.9852]),)
     """
 
-    step: Int[Tensor, ""]
-
-    def __init__(self, steps: int | None, strength: float = 1.0) -> None:
+    def __init__(
+        self,
+        strength: float = 1.0,
+        schedule: Callable[[Float[Tensor, ""]], Float[Tensor, ""]] | None = warm_up,
+    ) -> None:
         super().__init__()
-        if steps is not None and steps < 1:
-            raise UsageError(f"The schedule of λ takes at least 1 step, or None, not {steps}.")
         if not 0 <= strength < float("inf"):
             raise UsageError(
                 f"The strength of a gradient reversal is a finite λ of at least 0, not {strength}: "
                 "the reversal itself has the minus sign."
             )
-        self.steps = steps
         self.strength = strength
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        self.schedule = schedule
 
     def forward(self, inputs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The inputs as they are."""
-        strength = self.strength
-        if self.steps is not None:
-            progress = (self.step / self.steps).clamp(max=1).to(inputs.dtype)
-            strength = strength * warm_up(progress)
-        if self.training:
-            self.step.add_(1)
-        return reverse_gradient(inputs, strength)
+        if self.schedule is None:
+            return reverse_gradient(inputs, self.strength)
+        reached = self.schedule(self.progress).to(inputs.dtype)
+        return reverse_gradient(inputs, self.strength * reached)
 
 
 class AdversarialSharing(nn.Module):
@@ -150,20 +149,25 @@ class AdversarialSharing(nn.Module):
     ŷ_t = h_t(f(x)) for the heads and ŷ_t = h_t(R_λ(f(x))) for the adversaries: the domain-
     adversarial network of Ganin et al. (2016, figure 1). Train it on the plain sum of the losses: a
     weight on the adversary's loss would also change how fast the adversary itself learns, λ changes
-    only what the trunk hears of it.
+    only what the trunk receives of it.
 
     Arguments:
-        stages: the trunk f, from the input on: any modules of the user's.
+        stages: makes the trunk f, from the input on; called once.
         heads: by task, from the trunk's features to the prediction.
         adversaries: the same for the tasks that the trunk is to make impossible.
-        reversal: R_λ with its schedule.
+        reversal: R_λ with its schedule; by default λ grows to 1.
+
+    Attributes:
+        trunk, heads, adversaries, reversal: the parts of the network.
+
+    Raises:
+        UsageError: for stages that are no function, a task on both sides, or a side without tasks.
 
     Example:
         >>> model = AdversarialSharing(
-        ...     [nn.Linear(64, 32), nn.ReLU()],
+        ...     lambda: [nn.Linear(64, 32), nn.ReLU()],
         ...     heads={"digit": nn.Linear(32, 10)},
         ...     adversaries={"domain": nn.Linear(32, 1)},
-        ...     reversal=GradientReversal(steps=1000),
         ... )
         >>> {name: tuple(p.shape) for name, p in model(torch.ones(5, 64)).items()}
         {'digit': (5, 10), 'domain': (5, 1)}
@@ -171,10 +175,11 @@ class AdversarialSharing(nn.Module):
 
     def __init__(
         self,
-        stages: Sequence[nn.Module],
+        stages: Stages,
         heads: Mapping[str, nn.Module],
+        *,
         adversaries: Mapping[str, nn.Module],
-        reversal: GradientReversal,
+        reversal: GradientReversal | None = None,
     ) -> None:
         super().__init__()
         both = sorted(set(heads) & set(adversaries))
@@ -182,23 +187,24 @@ class AdversarialSharing(nn.Module):
             raise UsageError(f"{both} are both heads and adversaries: the trunk can only do one.")
         if not heads or not adversaries:
             raise UsageError("Adversarial sharing needs at least one head and one adversary.")
-        self.trunk = nn.Sequential(*stages)
-        self.heads = nn.ModuleDict(heads)
-        self.adversaries = nn.ModuleDict(adversaries)
-        self.reversal = reversal
+        self.trunk = nn.Sequential(*make(stages))
+        self.heads = named(heads)
+        self.adversaries = named(adversaries)
+        self.reversal = reversal or GradientReversal()
 
     def forward(self, inputs: Float[Tensor, "examples ..."]) -> Mapping[str, Float[Tensor, "..."]]:
         """Each task's prediction, `(examples, outputs, ...)`."""
         features = self.trunk(inputs)
-        # Once for all adversaries: a call is a step of the schedule.
         reversed_features = self.reversal(features)
         helped = {name: head(features) for name, head in self.heads.items()}
         deceived = {name: head(reversed_features) for name, head in self.adversaries.items()}
         return helped | deceived
 
 
-def descent(
-    named: Sequence[tuple[str, Tensor]], learning_rate: float, adversary_speed: float = 3.0
+def adversarial_sgd(
+    named_parameters: Iterable[tuple[str, Tensor]],
+    learning_rate: float,
+    adversary_speed: float = 3.0,
 ) -> torch.optim.SGD:
     """Plain gradient descent in which the adversaries of an `AdversarialSharing` learn faster.
 
@@ -207,23 +213,29 @@ def descent(
     adversary hides nothing from the next one.
 
     Arguments:
-        named: the parameters by name, as a model's `named_parameters` or `fit` gives them.
+        named_parameters: as a model's `named_parameters` or `fit` gives them; the
+            model may be part of another.
         learning_rate: of all else.
         adversary_speed: the adversaries' learning rate as a multiple of it.
 
+    Raises:
+        UsageError: where there are no adversaries.
+
     Example:
         >>> model = AdversarialSharing(
-        ...     [nn.Linear(64, 32)],
+        ...     lambda: [nn.Linear(64, 32)],
         ...     heads={"digit": nn.Linear(32, 10)},
         ...     adversaries={"domain": nn.Linear(32, 1)},
-        ...     reversal=GradientReversal(steps=1000),
         ... )
-        >>> optimiser = descent(list(model.named_parameters()), learning_rate=0.5)
+        >>> optimiser = adversarial_sgd(model.named_parameters(), learning_rate=0.5)
         >>> [group["lr"] for group in optimiser.param_groups]
         [0.5, 1.5]
     """
-    adversaries = [values for name, values in named if "adversaries." in name]
-    others = [values for name, values in named if "adversaries." not in name]
+    adversaries, others = [], []
+    for name, values in named_parameters:
+        (adversaries if "adversaries" in name.split(".") else others).append(values)
+    if not adversaries:
+        raise UsageError("There is no adversary of an AdversarialSharing among these parameters.")
     groups = [
         {"params": others, "lr": learning_rate},
         {"params": adversaries, "lr": adversary_speed * learning_rate},

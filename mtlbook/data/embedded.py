@@ -1,9 +1,7 @@
 """Embedded data: what scikit-learn ships, as multi-task data; no network is needed.
 
-Everything is float64. Inputs are scaled without any look at the labels: pixels of the digits are
-divided by their largest possible value, 16; every column of a table is standardised with the mean
-and the standard deviation of the whole table. Regression targets are standardised in the same way,
-unless `standardise_targets=False` asks for their own units.
+Everything is float64. Pixels of the digits are divided by their largest possible value, 16. Tables
+are in their own units; `mtlbook.data.scaling.scaled` puts one into units of a seed's training rows.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +15,6 @@ from sklearn import datasets
 from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.data.scaling import standardised
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
@@ -113,26 +110,26 @@ def digit_domains(
     return MultiTaskData.several(sets, codes=codes)
 
 
-def diabetes(standardise_targets: bool = True) -> MultiTaskData:
+def diabetes() -> MultiTaskData:
     """442 patients, 10 measurements each; one regression: `progression` of diabetes in a year."""
     bunch = _bunch(datasets.load_diabetes, scaled=False)
-    return _table(bunch["data"], {"progression": bunch["target"]}, standardise_targets)
+    return _table(bunch["data"], {"progression": bunch["target"]})
 
 
-def linnerud(standardise_targets: bool = True) -> MultiTaskData:
+def linnerud() -> MultiTaskData:
     """20 men, 3 exercises as inputs; three regressions: `weight`, `waist` and `pulse`."""
     bunch = _bunch(datasets.load_linnerud)
     names = [name.lower() for name in bunch["target_names"]]
     measures = dict(zip(names, bunch["target"].T, strict=True))
-    return _table(bunch["data"], measures, standardise_targets)
+    return _table(bunch["data"], measures)
 
 
-def breast_cancer(standardise_targets: bool = True) -> MultiTaskData:
+def breast_cancer() -> MultiTaskData:
     """569 tumours, the means of 10 measurements of their cells' nuclei as inputs; two tasks.
 
     `diagnosis` is binary (1 = malignant); `worst_area`, a regression, is the mean area of the
-    three largest nuclei. In its own units (`standardise_targets=False`) its variance is about
-    324,000: the losses of the two tasks differ by more than five orders of magnitude.
+    three largest nuclei. In its own units its variance is about 324,000: the losses of the two
+    tasks differ by more than five orders of magnitude.
     """
     bunch = _bunch(datasets.load_breast_cancer)
     names = list(bunch["feature_names"])
@@ -140,18 +137,16 @@ def breast_cancer(standardise_targets: bool = True) -> MultiTaskData:
     return _table(
         bunch["data"][:, means],
         {"worst_area": bunch["data"][:, names.index("worst area")]},
-        standardise_targets,
         # scikit-learn codes malignant as 0.
         {Task.binary("diagnosis"): torch.from_numpy(bunch["target"] == 0).double()},
     )
 
 
-def wine(held_out: str = "color_intensity", standardise_targets: bool = True) -> MultiTaskData:
+def wine(held_out: str = "color_intensity") -> MultiTaskData:
     """178 wines, 12 of their 13 chemical properties as inputs; two tasks.
 
     Arguments:
         held_out: the property that is predicted instead of given, a regression of that name.
-        standardise_targets: predict it in units of its standard deviation.
 
     Returns:
         Multi-label data with the tasks `cultivar` (3 classes) and `held_out`.
@@ -164,7 +159,6 @@ def wine(held_out: str = "color_intensity", standardise_targets: bool = True) ->
     return _table(
         np.delete(bunch["data"], column, axis=1),
         {held_out: bunch["data"][:, column]},
-        standardise_targets,
         {Task.classification("cultivar", classes=3): torch.from_numpy(bunch["target"])},
     )
 
@@ -203,16 +197,13 @@ def _digits() -> tuple[Images, Labels]:
 def _table(
     inputs: np.ndarray,
     regressions: dict[str, np.ndarray],
-    standardise_targets: bool,
     labels: dict[Task, Tensor] | None = None,
 ) -> MultiTaskData:
-    """Multi-label data of a table, inputs standardised: the labels' tasks, then regressions."""
+    """Multi-label data of a table in its own units: the labels' tasks, then regressions."""
     targets = {task.name: target for task, target in (labels or {}).items()}
-    for name, values in regressions.items():
-        column = _tensor(values)[:, None]
-        targets[name] = standardised(column) if standardise_targets else column
+    targets |= {name: _tensor(values)[:, None] for name, values in regressions.items()}
     tasks = [*(labels or {}), *(Task.regression(name) for name in regressions)]
-    return MultiTaskData.multi_label(tasks, standardised(_tensor(inputs)), targets)
+    return MultiTaskData.multi_label(tasks, _tensor(inputs), targets)
 
 
 def _tensor(values: np.ndarray) -> Float[Tensor, "..."]:

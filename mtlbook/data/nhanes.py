@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.data.registry import fetch
-from mtlbook.data.scaling import standardised
+from mtlbook.data.scaling import RawTable
 from mtlbook.tasks import Task
 
 ITEMS = {
@@ -56,24 +55,22 @@ _TABLES = {
 }
 
 
-def load(standardise_targets: bool = True) -> MultiTaskData:
+def load() -> RawTable:
     """The 5,068 adults who answered all nine items, downloaded at the first call.
 
     Inputs are age, sex, income relative to poverty, eight measures of the body and eighteen of the
-    blood, standardised over all rows; a missing one is replaced by the mean of the known ones, and
-    a column for each set of measures that are missing together says where (0 or 1 before scaling).
-
-    Arguments:
-        standardise_targets: the nine items in units of their standard deviation; otherwise from 0
-            to 3.
+    blood, and a column for each set of measures that are missing together, which says where (0 or
+    1). All are in their own units, missing measures NaN: `mtlbook.data.scaling.scaled` fills and
+    scales them with what a seed's training rows say.
 
     Returns:
-        Nine regressions, a PHQ-9 item each, and the binary task `diagnosis` (sum at least 10).
-        Every row carries every label.
+        Nine regressions, a PHQ-9 item from 0 to 3 each, and the binary task `diagnosis` (sum at
+        least 10). Every row carries every label.
     """
     folder = fetch("nhanes_2017")
-    people = read_people({folder / f"{name}.xpt": columns for name, columns in _TABLES.items()})
-    return from_people(people, standardise_targets)
+    return from_people(
+        read_people({folder / f"{name}.xpt": columns for name, columns in _TABLES.items()})
+    )
 
 
 def read_people(files: Mapping[Path, Sequence[str]]) -> pd.DataFrame:
@@ -86,7 +83,7 @@ def read_people(files: Mapping[Path, Sequence[str]]) -> pd.DataFrame:
     return first.join(others).mask(lambda cells: cells.abs() < 1e-70, 0.0)
 
 
-def from_people(people: pd.DataFrame, standardise_targets: bool = True) -> MultiTaskData:
+def from_people(people: pd.DataFrame) -> RawTable:
     """A row for each person who answered all nine items; see `load`."""
     answers = people.loc[:, list(ITEMS)].to_numpy(np.float64)
     answered = (answers <= MOST).all(axis=1)  # False for a missing answer, too
@@ -94,13 +91,13 @@ def from_people(people: pd.DataFrame, standardise_targets: bool = True) -> Multi
     tails = np.log(people.loc[answered, list(SKEWED)].to_numpy(np.float64))
     measures = np.concatenate([raw, tails], axis=1)
     missing = np.isnan(measures)
-    known = np.where(missing, np.nanmean(measures, axis=0), measures)
     marks = np.unique(missing[:, missing.any(axis=0)], axis=1)
     scores = torch.from_numpy(answers[answered])
-    items = standardised(scores) if standardise_targets else scores
-    targets = dict(zip(ITEMS.values(), items.unbind(1), strict=True))
-    return MultiTaskData.multi_label(
-        [*map(Task.regression, targets), Task.binary("diagnosis")],
-        standardised(torch.from_numpy(np.concatenate([known, marks], axis=1))),
-        targets | {"diagnosis": (scores.sum(1) >= THRESHOLD).double()},
+    targets = dict(zip(ITEMS.values(), scores[:, None].unbind(2), strict=True))
+    every = torch.ones(len(scores), dtype=torch.bool)
+    return RawTable(
+        (*map(Task.regression, targets), Task.binary("diagnosis")),
+        torch.from_numpy(np.concatenate([measures, marks], axis=1)),
+        targets | {"diagnosis": (scores.sum(1, keepdim=True) >= THRESHOLD).double()},
+        dict.fromkeys([*targets, "diagnosis"], every),
     )

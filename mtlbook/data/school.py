@@ -12,39 +12,40 @@ from jaxtyping import Float
 from scipy.io import loadmat
 from torch import Tensor
 
-from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data import scaling
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.registry import fetch
-from mtlbook.data.scaling import standardised
 from mtlbook.tasks import Task
 
+# The last input is the constant 1, which is in no unit.
+MEASURED = slice(0, 27)
 
-def load(standardise: bool = True, codes: bool = False) -> MultiTaskData:
+
+def load(codes: bool = False) -> MultiTaskData:
     """The schools as 139 data sets, `school_001` to `school_139`, downloaded at the first call.
 
     Arguments:
-        standardise: scale the 27 inputs and the scores to mean 0 and standard deviation 1 over all
-            students (not per school: a school's mean is part of what is predicted); otherwise both
-            are as published, the scores from 1 to 70.
         codes: append to every input the one-hot code of its school.
 
     Returns:
-        Regressions on 28 inputs in float64: the 27 published ones and a constant 1, scored by
-        the explained variance, the measure of the literature on this data set.
+        Regressions on 28 inputs in float64, the 27 published ones and a constant 1, of scores from
+        1 to 70; by the explained variance, the measure of the literature on this data set.
     """
     inputs, scores = read_schools(fetch("school") / "school.mat")
-    if standardise:
-        sizes = [len(school) for school in scores]
-        every = torch.cat(inputs)
-        # The last column is the constant, which has no spread to be scaled by.
-        scaled = torch.cat([standardised(every[:, :-1]), every[:, -1:]], dim=1)
-        inputs = list(scaled.split(sizes))
-        scores = list(standardised(torch.cat(scores)).split(sizes))
     schools = [
         Task.regression(f"school_{number:03}", metric="explained variance")
         for number in range(1, len(inputs) + 1)
     ]
     sets = dict(zip(schools, zip(inputs, scores, strict=True), strict=True))
     return MultiTaskData.several(sets, codes=codes)
+
+
+def scaled(data: MultiTaskData, split: Holdout, seed: int) -> MultiTaskData:
+    """Schools in units of the training students of all of them, not of each school.
+
+    A school's mean is part of what is predicted. The constant and the codes stay as they are.
+    """
+    return scaling.scaled(data, split, seed, columns=MEASURED, together=True)
 
 
 def read_schools(

@@ -11,15 +11,16 @@ such a world of real data. `squared_weights` and `sensitivities` say how much at
 pays to each input, `share` and `precision` how much of it lies on the inputs that matter.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtlbook.data.constructed import check_counts
-from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
+from mtlbook.data.scaling import RawTable, scaled
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
@@ -123,7 +124,12 @@ def focused_tasks(
 
 
 def disguised(
-    data: MultiTaskData, seed: int, *, looks_at: Mapping[str, int], blocks: int
+    table: MultiTaskData | RawTable,
+    seed: int,
+    *,
+    looks_at: Mapping[str, int],
+    blocks: int,
+    split: Holdout,
 ) -> Attended:
     r"""Real data among permuted copies of its inputs, which are known to be irrelevant.
 
@@ -140,10 +146,12 @@ def disguised(
     the *shadow attributes* of Kursa and Rudnicki (2010).
 
     Arguments:
-        data: every row labelled for every task.
-        seed: of the permutations.
+        table: every row labelled for every task.
+        seed: of the permutations and of the split.
         looks_at: b, for each task the number of its block.
         blocks: B.
+        split: also that of the training: inputs and targets are in units of its training rows
+            (`mtlbook.data.scaling.scaled`).
 
     Raises:
         UsageError: for rows without the labels of all tasks, inputs that are not flat, or tasks
@@ -153,22 +161,23 @@ def disguised(
         >>> tasks = [Task.regression("price"), Task.regression("weight")]
         >>> targets = {task.name: torch.arange(3.0) for task in tasks}
         >>> table = MultiTaskData.multi_label(tasks, torch.arange(3.0)[:, None], targets)
-        >>> new = disguised(table, 0, looks_at={"price": 0, "weight": 1}, blocks=2)
+        >>> split = Holdout(train=2, validation=0, test=1)
+        >>> new = disguised(table, 0, looks_at={"price": 0, "weight": 1}, blocks=2, split=split)
         >>> bool((new.data.inputs[:, 1:] == new.data.targets["weight"]).all())
         True
     """
-    if data.inputs.ndim != 2 or not all(marks.all() for marks in data.labelled.values()):
+    if table.inputs.ndim != 2 or not all(marks.all() for marks in table.labelled.values()):
         raise UsageError(
-            "The data needs flat inputs and the labels of all tasks on every row: only then can "
+            "The table needs flat inputs and the labels of all tasks on every row: only then can "
             "whole rows be permuted."
         )
-    names = [task.name for task in data.tasks]
+    names = [task.name for task in table.tasks]
     if sorted(looks_at) != sorted(names) or not all(0 <= b < blocks for b in looks_at.values()):
         raise UsageError(
             f"looks_at must name for each of the tasks {names} a block from 0 to {blocks - 1}: "
             f"{dict(looks_at)} does not."
         )
-    rows, width = data.inputs.shape
+    rows, width = table.inputs.shape
     orders = [
         torch.randperm(rows, generator=generator(seed, "permuted copy", block))
         for block in range(blocks)
@@ -176,10 +185,11 @@ def disguised(
     targets, masks = {}, {}
     for name in names:
         block = looks_at[name]
-        targets[name] = data.targets[name][orders[block]]
+        targets[name] = table.targets[name][orders[block]]
         masks[name] = _marked(torch.arange(block * width, (block + 1) * width), blocks * width)
-    inputs = torch.cat([data.inputs[order] for order in orders], dim=1)
-    return Attended(MultiTaskData.multi_label(data.tasks, inputs, targets), masks)
+    inputs = torch.cat([table.inputs[order] for order in orders], dim=1)
+    mixed = replace(table, inputs=inputs, targets=targets)
+    return Attended(scaled(mixed, split, seed), masks)
 
 
 def squared_weights(
@@ -234,6 +244,7 @@ def share(
         >>> share(torch.tensor([6.0, 1.0, 1.0]), torch.tensor([True, False, False]))
         tensor(0.7500)
     """
+    relevant = relevant.to(attention.device)
     total = attention.sum(-1)
     found = (attention * relevant).sum(-1)
     none = total == 0
@@ -253,108 +264,13 @@ def precision(
         >>> precision(attention, torch.tensor([True, True, False, False]))
         tensor(0.5000)
     """
+    relevant = relevant.to(attention.device)
     count = int(relevant.sum(-1).max())
     if not bool((relevant.sum(-1) == count).all()):
         raise UsageError("Every output needs equally many relevant inputs for their precision.")
     found = attention.topk(count)
     marks = relevant.expand_as(attention).gather(-1, found.indices) & (found.values > 0)
     return marks.to(attention.dtype).mean(-1)
-
-
-class InputLasso:
-    r"""A penalty that switches whole inputs off: the group lasso over the columns of a first layer.
-
-    $$\Omega(W) = \lambda \sum_j \lVert w_j \rVert_2,$$
-
-    with $w_j$ the weights that leave input $j$ (Scardapane, Comminiello, Hussain and Uncini, 2017,
-    section 3; Feng and Simon, 2017). It is the competitor of attention focusing: what a network
-    alone can do to select its inputs. Its proximal map shortens each column by ηλ and sets those
-    that are shorter to 0. It goes into `descent`.
-
-    Arguments:
-        layers: names of first-layer weights, each `(..., hidden, inputs)`, or how they end.
-        strength: λ, not below 0.
-
-    Example:
-        >>> InputLasso(["weight"], 1.0).shrink(torch.tensor([[3.0, 0.3], [4.0, 0.4]]), 2.5)
-        tensor([[1.5000, 0.0000],
-                [2.0000, 0.0000]])
-    """
-
-    def __init__(self, layers: Sequence[str], strength: float) -> None:
-        if not strength >= 0:
-            raise UsageError(f"The strength of the lasso must not be below 0, as {strength} is.")
-        self.layers = layers
-        self.strength = strength
-
-    def __call__(self, model: nn.Module) -> Float[Tensor, ""]:
-        """The penalty itself."""
-        named = dict(model.named_parameters())
-        lengths = [named[name].norm(dim=-2).sum() for name in self.layers]
-        return self.strength * torch.stack(lengths).sum()
-
-    @torch.no_grad()
-    def pull(self, named: Iterable[tuple[str, Tensor]], step_size: float) -> None:
-        """The proximal map for a step of that size, in place on the layers among the parameters."""
-        for name, values in named:
-            if name.endswith(tuple(self.layers)):
-                values.copy_(self.shrink(values, step_size * self.strength))
-
-    @staticmethod
-    def shrink(
-        weight: Float[Tensor, "*networks hidden inputs"], amount: float
-    ) -> Float[Tensor, "*networks hidden inputs"]:
-        """Each column shortened by the amount, at least to 0."""
-        length = weight.norm(dim=-2, keepdim=True)
-        kept = (1 - amount / torch.where(length > 0, length, 1.0)).clamp(min=0)
-        return kept * weight
-
-
-def descent(
-    named: Iterable[tuple[str, Tensor]],
-    *,
-    step_size: float,
-    tasks: int,
-    weight_decay: float = 0.0,
-    lasso: InputLasso | None = None,
-) -> torch.optim.Optimizer:
-    r"""Plain gradient descent in which a shared trunk is trained on the *mean* of the losses.
-
-    Each head takes the step η along the gradient of its own $L_t + \frac\mu2 \lVert a_t \rVert^2$,
-    the trunk takes it along that of $\frac1T \sum_t L_t + \frac\mu2 \lVert W \rVert^2$. A trunk of
-    one task and one of many thus take steps of like length, and the same decay, or the same lasso,
-    weighs as much against the data. With the sum of the losses, which `fit` minimises, that is a
-    step of η / T and a decay of T μ for the trunk. Each step ends with the lasso's proximal map.
-
-    Gradient descent in its plain form, since an optimiser that gives each weight a step length of
-    its own (Adam) moves the weights of irrelevant inputs as fast as the others.
-
-    Arguments:
-        named: parameters; those of a shared trunk have `.trunk.` in their names.
-        step_size: η.
-        tasks: T.
-        weight_decay: μ.
-        lasso: of the first layer, or None.
-    """
-    named = list(named)
-    groups = [
-        {
-            "params": [values for name, values in named if ".trunk." not in name],
-            "lr": step_size,
-            "weight_decay": weight_decay,
-        },
-        {
-            "params": [values for name, values in named if ".trunk." in name],
-            "lr": step_size / tasks,
-            "weight_decay": tasks * weight_decay,
-        },
-    ]
-    optimiser = torch.optim.SGD([group for group in groups if group["params"]])
-    if lasso is not None:
-        # Here on the stacked weights of all seeds: `fit(proximal=...)` maps whole models, seed by
-        # seed under vmap, which for networks this small takes a quarter of the training.
-        optimiser.register_step_post_hook(lambda *_: lasso.pull(named, step_size))
-    return optimiser
 
 
 def _marked(members: Tensor, inputs: int) -> Bool[Tensor, " inputs"]:

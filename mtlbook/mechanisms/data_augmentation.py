@@ -292,4 +292,5 @@ def noise_carried(
         signals: c_k F(x) on them.
         noise: that of the same tasks, or of any others.
     """
+    signals, noise = signals.to(predictions), noise.to(predictions)
     return (predictions - signals).T @ noise / noise.square().sum(0)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtlbook.data.constructed import World
 from mtlbook.data.multi_task_data import MultiTaskData
@@ -151,12 +151,14 @@ def feature_share(
 
     $Q$ is an orthonormal basis of the features' directions. Of weights without any preference it is
     the number of features divided by that of inputs; of weights that look at nothing else it is 1.
+    The features are moved to where the weights are.
 
     Example:
         >>> feature_share(torch.tensor([[3.0, 0.0, 4.0]]), torch.tensor([[1.0], [0.0], [0.0]]))
         0.36
     """
-    basis, weights = torch.linalg.qr(features)[0], weights.detach()
+    weights = weights.detach()
+    basis = torch.linalg.qr(features.to(weights))[0]
     return float((weights @ basis).square().sum() / weights.square().sum())
 
 
@@ -198,15 +200,6 @@ def readability(
         predicted = probe.predict(seen[sets * examples :]).reshape(-1, said.shape[1])
         scores.append(r2_score(said[sets * examples :], predicted))
     return float(np.median(scores))
-
-
-def hidden_layer(
-    trunk: nn.Module, inputs: Float[Tensor, "examples inputs"]
-) -> Float[Tensor, "examples hidden"]:
-    """What a trained trunk says about inputs, without gradients, on the CPU."""
-    with torch.no_grad():
-        device = next(trunk.parameters()).device
-        return trunk(inputs.to(device)).cpu()
 
 
 def _normal(rows: int, columns: int, source: torch.Generator) -> Float[Tensor, "rows columns"]:

@@ -96,7 +96,7 @@ def regulariser(
         hint: takes the model's values for each of `inputs`: `oddness`, or
             `functools.partial(approximation, low=..., high=...)`.
         inputs: the examples of the property, such as x and −x: one set of inputs for each of the
-            hint's arguments, equally many, on the model's device and in its precision.
+            hint's arguments, equally many; moved to where the model is, and to its precision.
         task: whose values are meant; the model maps inputs to a dictionary of predictions.
         strength: λ, not below 0.
 
@@ -120,7 +120,8 @@ def regulariser(
     every = torch.cat(inputs)
 
     def penalty(model: nn.Module) -> Tensor:
-        values = model(every)[task]
+        like = next(model.parameters())
+        values = model(every.to(like.device, like.dtype))[task]
         return strength * hint(*values.chunk(len(inputs)))
 
     return penalty

@@ -9,9 +9,9 @@ representation is learnt from a sample of tasks, as a hypothesis is from a sampl
 
 `environment` draws tasks from such a distribution, with a dial that leads to another one, and
 `digit_environment` does so on real images; `recovered_subspace` looks into a trained network for
-what the environment's tasks have in common; `tuned_head` learns a new task on a frozen
-representation, and `floor_and_slope` fits Baxter's $a + b / K$ to its errors. `double_well` is the
-idea in one dimension.
+what the environment's tasks have in common, and `floor_and_slope` fits Baxter's $a + b / K$ to the
+errors of new tasks (`mtlbook.transfer.linear_probe` learns them on a frozen representation).
+`double_well` is the idea in one dimension.
 """
 
 from collections.abc import Sequence
@@ -248,69 +248,6 @@ def recovered_subspace(
     leading = right[: matrix.shape[1]].T
     angles = subspace_angles(leading.numpy(), matrix.double().cpu().numpy())
     return float((np.cos(angles) ** 2).mean())
-
-
-def ridge_path(
-    hidden: Float[Tensor, "examples width"],
-    targets: Float[Tensor, "examples tasks"],
-    penalties: Sequence[float],
-) -> tuple[Float[Tensor, "penalties width tasks"], Float[Tensor, "penalties 1 tasks"]]:
-    r"""Linear heads on a frozen representation, for each penalty its weights and intercepts.
-
-    $$\min_{a, c}\; \frac1n \lVert y - c - H a \rVert^2 + \lambda \lVert a \rVert^2$$
-
-    in closed form: what training a new head on a frozen trunk with weight decay converges to. With
-    the singular value decomposition $H - \bar H = P\, \mathrm{diag}(s)\, Q^\top$ it is
-    $a = Q\, \mathrm{diag}(s / (s^2 + n \lambda))\, P^\top (y - \bar y)$.
-
-    Example:
-        >>> x = torch.tensor([[-1.0], [1.0]])
-        >>> ridge_path(x, 2 * x + 3, penalties=[0.0, 1.0])[0].flatten()
-        tensor([2., 1.])
-    """
-    mean, level = hidden.mean(0, keepdim=True), targets.mean(0, keepdim=True)
-    left, spread, right = torch.linalg.svd(hidden - mean, full_matrices=False)
-    projected = left.T @ (targets - level)  # (ranks, tasks)
-    # Without a penalty, directions that the examples do not span must not be blown up.
-    known = spread > 1e-10 * spread.max().clamp(min=1e-300)
-    shrunk = [
-        torch.where(known, spread / (spread.square() + len(hidden) * penalty), 0.0)
-        for penalty in penalties
-    ]
-    weights = torch.stack([right.T @ (factor[:, None] * projected) for factor in shrunk])
-    return weights, level - mean @ weights
-
-
-def tuned_head(
-    hidden: Float[Tensor, "rows width"],
-    targets: Float[Tensor, "rows tasks"],
-    train: int,
-    validation: int,
-    penalties: Sequence[float],
-) -> Float[Tensor, "test tasks"]:
-    """What heads of new tasks on a frozen representation predict, each task's penalty tuned.
-
-    Arguments:
-        hidden: what the frozen trunk says about the new tasks' examples.
-        targets: a column for each new task; each is learnt for itself.
-        train: the first rows, on which the heads are fitted.
-        validation: the rows behind them, on which each task chooses among the penalties.
-        penalties: one trial each.
-
-    Returns:
-        The predictions for all further rows, which are the test.
-    """
-    tested = train + validation
-    if min(train, validation) < 1 or tested >= len(hidden):
-        raise UsageError(
-            f"{train} rows to fit and {validation} to choose a penalty leave no test row of "
-            f"{len(hidden)}, or are no rows: ask for other counts."
-        )
-    weights, intercepts = ridge_path(hidden[:train], targets[:train], penalties)
-    predicted = hidden @ weights + intercepts  # (penalties, rows, tasks)
-    chosen = (predicted - targets)[:, train:tested].square().mean(1).argmin(0)
-    # Each task's column under its own penalty: (tasks, test) turned round.
-    return predicted[chosen, tested:, torch.arange(len(chosen))].T
 
 
 def floor_and_slope(

@@ -18,7 +18,8 @@ from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
+import pandas as pd
+from jaxtyping import Float, Int, Shaped
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
@@ -94,7 +95,8 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
             tasks: the label of the task of each row, where each task has a design of its own.
 
         Raises:
-            UsageError: for parameters out of range or labels that don't match.
+            UsageError: for parameters out of range, missing labels of tasks, or such of several
+                types.
         """
         penalty = self._penalty()
         self._check_solver()
@@ -112,9 +114,7 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
                     f"{y.shape}: pass y of shape ({len(y)},), or leave tasks out for a shared "
                     "design."
                 )
-            labels = column_or_1d(tasks)
-            check_consistent_length(X, labels)
-            self.tasks_, task_of_row = np.unique(labels, return_inverse=True)
+            self.tasks_, task_of_row = np.unique(_task_labels(X, tasks), return_inverse=True)
             prepared = _separate(X, y, task_of_row, self.fit_intercept)
         design, outputs, input_means, output_means = prepared
 
@@ -173,27 +173,30 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
         """R², of each task on its own, then averaged over the tasks (as scikit-learn does).
 
         That is not the R² of all rows at once, which also counts the differences of the tasks'
-        means as explained variance.
+        means as explained variance. R² needs two rows: with `tasks`, a task of which fewer are
+        scored (or have a weight above 0) is left out of the average.
+
+        Raises:
+            UsageError: where no task has two scored rows; for labels that `fit` would refuse.
         """
         if tasks is None:
             return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
-        y, labels = column_or_1d(y), column_or_1d(tasks)
-        predictions = self.predict(X, labels)
-        check_consistent_length(predictions, y, sample_weight)
-        rows_of_tasks = [labels == label for label in np.unique(labels)]
-        weights = None if sample_weight is None else np.asarray(sample_weight)
-        return float(
-            np.mean(
-                [
-                    r2_score(
-                        y[rows],
-                        predictions[rows],
-                        sample_weight=None if weights is None else weights[rows],
-                    )
-                    for rows in rows_of_tasks
-                ]
+        y = column_or_1d(y)
+        predictions, labels = self.predict(X, tasks), _task_labels(X, tasks)
+        weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+        check_consistent_length(predictions, y, weights)
+        rows_of_tasks = [(labels == label) & (weights > 0) for label in np.unique(labels)]
+        scores = [
+            r2_score(y[rows], predictions[rows], sample_weight=weights[rows])
+            for rows in rows_of_tasks
+            if rows.sum() >= 2
+        ]
+        if not scores:
+            raise UsageError(
+                "R² needs two scored rows of a task, and no task has them: score more rows, for "
+                "example by fewer folds."
             )
-        )
+        return float(np.mean(scores))
 
     def _positions(self, X: np.ndarray, tasks: Any) -> Int[np.ndarray, " examples"]:  # noqa: N803
         """The row of `coef_` of each label."""
@@ -202,12 +205,13 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
                 f"This {type(self).__name__} was fitted without tasks: leave tasks out, and take "
                 "the column of your task from the predictions."
             )
-        labels = column_or_1d(tasks)
-        check_consistent_length(X, labels)
-        unknown = np.setdiff1d(labels, self.tasks_)
-        if len(unknown):
+        labels = _task_labels(X, tasks)
+        known = set(self.tasks_.tolist())
+        # By Python's own equality: NumPy would take the number 1 for the string "1".
+        unknown = [label for label in np.unique(labels).tolist() if label not in known]
+        if unknown:
             raise UsageError(
-                f"There are no weights for the tasks {unknown.tolist()}: this "
+                f"There are no weights for the tasks {unknown}: this "
                 f"{type(self).__name__} was fitted to {self.tasks_.tolist()}."
             )
         return np.searchsorted(self.tasks_, labels)
@@ -240,6 +244,32 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
                 f"The {name!r} parameter of {type(self).__name__} must be {description}. "
                 f"Got {getattr(self, name)!r} instead."
             )
+
+
+def _task_labels(X: np.ndarray, tasks: Any) -> Shaped[np.ndarray, " examples"]:  # noqa: N803
+    """The label of each row, of one type that can be ordered.
+
+    Raises:
+        UsageError: for a missing label, or labels of several types.
+    """
+    # NumPy would turn a list of numbers and strings into strings.
+    labels = column_or_1d(np.asarray(tasks, dtype=None if hasattr(tasks, "dtype") else object))
+    check_consistent_length(X, labels)
+    missing = np.flatnonzero(pd.isna(labels))
+    if len(missing):
+        raise UsageError(
+            f"{len(missing)} of {len(labels)} rows have no task label, the row {missing[0]} for "
+            "one: give each its task, or drop these rows."
+        )
+    if labels.dtype != object:
+        return labels
+    kinds = sorted({"number" if _is_number(v, Real) else type(v).__name__ for v in labels})
+    if len(kinds) > 1:
+        raise UsageError(
+            f"The task labels are of several types, {', '.join(kinds)}: make all of them strings, "
+            "or all of them numbers."
+        )
+    return np.array(labels.tolist())
 
 
 def _is_number(value: Any, kind: type) -> bool:

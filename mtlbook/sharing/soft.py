@@ -3,10 +3,10 @@ r"""Section 3.2, soft parameter sharing: a network for each task, and a penalty 
 The tasks' networks have equal shapes. Each of their parameters is stacked over the tasks, along a
 new last axis, and a penalty λ Ω(stack) makes the columns alike. A penalty can be used in two ways:
 
-* *in the loss*: `penalty(model)` is added to the tasks' losses (`fit(regulariser=penalty)`);
+* *in the loss*: `penalty(model)` is added to the tasks' losses (`Settings(regulariser=penalty)`);
 * *by its proximal map*: after each gradient step of size η on the losses alone, the parameters
   become `penalty.proximal(model, η)`, that is argmin ½‖θ − θ'‖² + η λ Ω(θ)
-  (`fit(proximal=penalty.proximal)`).
+  (`Settings(after_step=lambda model, context: penalty.proximal(model, context.learning_rate))`).
 
 Both have the same minima; only the second reaches the ends of the dial. λ = 0 leaves the networks
 as they are. A squared distance with λ → ∞ makes them equal in one step, whereas in the loss its
@@ -26,6 +26,7 @@ layer that is to be tied is best the last stage of the branch, with `nn.Identity
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -43,7 +44,8 @@ def stacked_parameters(model: nn.Module, tied: Sequence[str]) -> dict[str, Stack
 
     Arguments:
         model: has the modules of the tasks in `nn.ModuleDict`s.
-        tied: the names of these dictionaries: of `HardSharing`, `"branches"` and `"heads"`.
+        tied: the names of these dictionaries, with their path where they lie deeper: of
+            `HardSharing`, `"branches"` and `"heads"`; of `CrossStitch`, `"columns"` and `"heads"`.
 
     Returns:
         For each parameter, under its name with `*` instead of the task, its stack.
@@ -53,9 +55,8 @@ def stacked_parameters(model: nn.Module, tied: Sequence[str]) -> dict[str, Stack
 
     Example:
         >>> from mtlbook.sharing.hard import separate_networks
-        >>> from mtlbook.tasks import Task
-        >>> tasks = [Task.regression("wheat"), Task.regression("maize"), Task.regression("rice")]
-        >>> model = separate_networks([nn.Linear(5, 4), nn.Tanh()], tasks, width=4, same_start=True)
+        >>> heads = {crop: nn.Linear(4, 1) for crop in ("wheat", "maize", "rice")}
+        >>> model = separate_networks(lambda: [nn.Linear(5, 4), nn.Tanh()], heads, same_start=True)
         >>> {name: tuple(s.shape) for name, s in stacked_parameters(model, ["branches"]).items()}
         {'branches.*.0.weight': (4, 5, 3), 'branches.*.0.bias': (4, 3)}
     """
@@ -77,7 +78,10 @@ def stacked_parameters(model: nn.Module, tied: Sequence[str]) -> dict[str, Stack
 
 
 def _networks(model: nn.Module, part: str) -> nn.ModuleDict:
-    networks = getattr(model, part, None)
+    try:
+        networks = model.get_submodule(part)
+    except AttributeError:
+        networks = None
     if not isinstance(networks, nn.ModuleDict) or len(networks) < 2:
         raise UsageError(
             f"tied names the model's dictionaries of modules, one module for each of at least two "
@@ -103,8 +107,8 @@ class SoftSharing(ABC):
         self.strength = strength
         self.tied = tuple(tied)
 
-    def __call__(self, model: nn.Module) -> Float[Tensor, ""]:
-        """λ Σ Ω(stack), to be added to the loss."""
+    def __call__(self, model: nn.Module, context: Any = None) -> Float[Tensor, ""]:  # noqa: ARG002
+        """λ Σ Ω(stack), to be added to the loss; the step (context) makes no difference to it."""
         stacks = stacked_parameters(model, self.tied).values()
         return self.strength * torch.stack([self.measure(stack) for stack in stacks]).sum()
 
@@ -113,9 +117,10 @@ class SoftSharing(ABC):
         new = {}
         for name, stack in stacked_parameters(model, self.tied).items():
             shrunk = self.shrink(stack, step_size * self.strength)
-            tasks = _networks(model, name.partition(".")[0])
+            part, _, own = name.partition(f".{_SLOT}.")
+            tasks = _networks(model, part)
             for task, column in zip(tasks, shrunk.unbind(-1), strict=True):
-                new[name.replace(_SLOT, task)] = column
+                new[f"{part}.{task}.{own}"] = column
         return new
 
     @abstractmethod

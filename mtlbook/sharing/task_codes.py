@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.errors import UsageError
-from mtlbook.tasks import Task
+from mtlbook.layers.stages import Stages, make
 
 
 def with_task_codes(data: MultiTaskData) -> MultiTaskData:
@@ -35,39 +35,43 @@ class Pooled(nn.Module):
 
     ŷ_t = h(f(x)), or h(f([x, e_t])) where the data carries task codes
     (`with_task_codes`): the code alone can tell the tasks apart. In a linear
-    network, `stages=[]`, it gives wᵀx + b_t, an intercept for each task and one slope for all.
-    Trained by `fit` on several data sets it sees the same rows and splits as `HardSharing` does,
-    and each data set's error is measured on its own rows.
+    network, without any stage, it gives wᵀx + b_t, an intercept for each task and one slope for
+    all. Trained by `fit` on several data sets it sees the same rows and splits as `HardSharing`
+    does, and each data set's error is measured on its own rows.
 
     Arguments:
-        stages: the hidden layers, from the input (and the code) on.
-        tasks: the data sets; of one kind and with equally many outputs.
-        width: features that the last stage gives to the head.
+        stages: makes the hidden layers, from the input (and the code) on; called once.
+        head: from the last stage's features to the one prediction.
+        tasks: the names under which the prediction is given.
+
+    Attributes:
+        trunk, head: the parts of the network.
+        tasks: the names.
+
+    Raises:
+        UsageError: for stages that are no function; for no name, or one twice.
 
     Example:
-        >>> schools = [Task.regression("first"), Task.regression("second")]
-        >>> model = Pooled([], schools, width=3 + 2)  # three inputs and a code of two
+        >>> # Three inputs and a code of two.
+        >>> model = Pooled(list, head=nn.Linear(3 + 2, 1), tasks=["first", "second"])
         >>> {name: tuple(p.shape) for name, p in model(torch.ones(4, 5)).items()}
         {'first': (4, 1), 'second': (4, 1)}
     """
 
-    def __init__(self, stages: Sequence[nn.Module], tasks: Sequence[Task], width: int) -> None:
+    def __init__(self, stages: Stages, head: nn.Module, tasks: Sequence[str]) -> None:
         super().__init__()
-        kinds = {(task.kind, task.outputs) for task in tasks}
-        if len(kinds) != 1:
+        self.tasks = tuple(tasks)
+        if isinstance(tasks, str) or not tasks or len(set(tasks)) != len(tasks):
             raise UsageError(
-                "Data sets are pooled under one head, so that their tasks must be of one kind with "
-                f"equally many outputs; these are {sorted(kinds)}. Give each a head of its own "
-                "(HardSharing) instead."
+                f"tasks names the pooled data sets, each once, at least one: not {tasks!r}."
             )
-        self.names = tuple(task.name for task in tasks)
-        self.network = nn.Sequential(*stages)
-        self.head = nn.Linear(width, tasks[0].outputs)
+        self.trunk = nn.Sequential(*make(stages))
+        self.head = head
 
     def forward(self, inputs: Float[Tensor, "examples ..."]) -> Mapping[str, Float[Tensor, "..."]]:
-        """The one prediction under each task's name, `(examples, outputs)`."""
-        prediction: Tensor = self.head(self.network(inputs))
-        return dict.fromkeys(self.names, prediction)
+        """The one prediction under each task's name, `(examples, outputs, ...)`."""
+        prediction: Tensor = self.head(self.trunk(inputs))
+        return dict.fromkeys(self.tasks, prediction)
 
 
 class Interactions(nn.Module):

@@ -7,19 +7,23 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from mtlbook.data.multi_task_data import PARTS, Holdout, MultiTaskData, Split
 from mtlbook.errors import UsageError
 from mtlbook.tasks import Task
+from mtlbook.training.context import Batch, Inputs
 
 _GATHERED_BYTES = 8 * 2**20
 
 
 class Pool:
-    """The data of several seeds on a device, and each seed's rows of the three parts.
+    """The data of several seeds on a device, and each seed's rows of the parts.
 
     Attributes:
-        tasks: those that are trained.
+        tasks: those that are trained, in the order in which they were asked for.
+        sets: each seed's data set.
+        splits: each seed's split.
         rows: for each part the rows of each seed, `(seeds, rows)`.
         labelled: for each part and task which of these rows carry a label.
         test: the test rows as numbers within each seed's own data set.
@@ -35,50 +39,73 @@ class Pool:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        if isinstance(data, MultiTaskData):
-            sets = [data]
-        else:
-            sets = [data(seed) for seed in seeds]
-            if len({len(own.inputs) for own in sets}) > 1:
-                raise UsageError("The seeds' data sets differ in size: make them equally large.")
-        self.tasks = _chosen(sets[0], tasks)
-        own = sets * len(seeds) if len(sets) == 1 else sets
-        splits = [split.draw(each, seed) for each, seed in zip(own, seeds, strict=True)]
+        one = isinstance(data, MultiTaskData)
+        different = [data] if isinstance(data, MultiTaskData) else [data(seed) for seed in seeds]
+        if len({own.rows for own in different}) > 1:
+            raise UsageError("The seeds' data sets differ in size: make them equally large.")
+        self.tasks = _chosen(different[0], tasks)
+        self.sets = different * len(seeds) if one else different
+        self.splits = [split.draw(own, seed) for own, seed in zip(self.sets, seeds, strict=True)]
         # Several data sets lie one after another: a seed's rows begin at its offset.
-        step = len(sets[0].inputs) if len(sets) > 1 else 0
+        self._offset = 0 if one else different[0].rows
         self.rows: dict[str, Tensor] = {}
         self.labelled: dict[str, dict[str, Tensor]] = {}
         for part in PARTS:
-            rows = [self._useful(split, part) for split in splits]
-            if len({len(each) for each in rows}) > 1:
-                raise UsageError(
-                    f"The seeds' {part} parts differ in size, and seeds train together only with "
-                    "equal ones: ask the split for counts that every seed can have."
-                )
-            self.rows[part] = torch.stack([each + n * step for n, each in enumerate(rows)])
-            self.labelled[part] = {
-                task.name: torch.stack(
-                    [s.labelled[task.name][each] for s, each in zip(splits, rows, strict=True)]
-                )
-                for task in self.tasks
-            }
-        self.test = torch.stack([split.test for split in splits]).numpy()
+            self._add(part, [self._useful(own, part) for own in self.splits])
+        self.test = torch.stack([own.test for own in self.splits]).numpy()
 
-        def load(values: Iterable[Tensor]) -> Tensor:
-            whole = torch.cat(list(values))
+        def load(*values: Tensor) -> Tensor:
+            whole = torch.cat(values)
             return whole.to(device, dtype if whole.is_floating_point() else whole.dtype)
 
-        self.inputs = load(each.inputs for each in sets)
+        self.inputs = tree_map(load, *(own.inputs for own in different))
         self.targets = {
-            task.name: load(each.targets[task.name] for each in sets) for task in self.tasks
+            task.name: load(*(own.targets[task.name] for own in different)) for task in self.tasks
+        }
+        self._device, self._dtype = device, dtype
+
+    def _add(self, part: str, rows: Sequence[Int[Tensor, " rows"]]) -> None:
+        if len({len(own) for own in rows}) > 1:
+            raise UsageError(
+                f"The seeds' {part} parts differ in size, and seeds train together only with "
+                "equal ones: ask the split for counts that every seed can have."
+            )
+        self.rows[part] = torch.stack([own + n * self._offset for n, own in enumerate(rows)])
+        self.labelled[part] = {
+            task.name: torch.stack(
+                [s.labelled[task.name][own] for s, own in zip(self.splits, rows, strict=True)]
+            )
+            for task in self.tasks
         }
 
     def _useful(self, split: Split, part: str) -> Int[Tensor, " rows"]:
         rows = getattr(split, part)
         if part != "train":
             return rows
-        # Training rows that carry a label of none of the trained tasks teach nothing.
+        # Training rows that carry a label of none of the trained tasks teach these nothing.
         return rows[torch.stack([split.labelled[task.name][rows] for task in self.tasks]).any(0)]
+
+    def training_data(self, number: int) -> MultiTaskData:
+        """The training rows of a seed, by its place among them, with the labels that it may use."""
+        split = self.splits[number]
+        return self.sets[number].subset(split.train, split.labelled, self.tasks)
+
+    def part_rows(self, part: str) -> Int[Tensor, "seeds rows"]:
+        """The rows of a part for each seed; `unlabelled`: training rows that carry no label."""
+        if part not in (*PARTS, "unlabelled"):
+            raise UsageError(f"There is no part {part!r}: choose among {[*PARTS, 'unlabelled']}.")
+        if part not in self.rows:
+            self._add(part, [split.unlabelled for split in self.splits])
+        return self.rows[part]
+
+    def labelled_rows(self, task: str, part: str = "train") -> list[Int[Tensor, " rows"]]:
+        """For each seed the positions within a part of the rows that carry a task's label."""
+        self.part_rows(part)
+        if task not in self.labelled[part]:
+            raise UsageError(
+                f"There is no task {task!r}: choose among {[own.name for own in self.tasks]}."
+            )
+        return [torch.nonzero(known)[:, 0] for known in self.labelled[part][task]]
 
     def repeated(self, times: int) -> "Pool":
         """The same data for as many replicas of each seed: all seeds, then all seeds again."""
@@ -93,25 +120,21 @@ class Pool:
         again.test = np.tile(self.test, (times, 1))
         return again
 
-    def take(
-        self, part: str, positions: Int[Tensor, "*steps seeds batch"]
-    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """The inputs, the targets, and marks of labels (of the tasks that lack some) of a part.
-
-        `positions` count within the part; the results keep its axes in front.
-        """
+    def take(self, part: str, positions: Int[Tensor, "*steps seeds batch"]) -> Batch:
+        """The rows of a part at these positions within it; the results keep their axes in front."""
         seeds = torch.arange(positions.shape[-2]).unsqueeze(1)
-        index = self.rows[part][seeds, positions].flatten().to(self.inputs.device)
+        index = self.rows[part][seeds, positions].flatten().to(self._device)
 
         def gather(values: Tensor) -> Tensor:
             return values.index_select(0, index).view(*positions.shape, *values.shape[1:])
 
         marks = {
-            name: known[seeds, positions].to(self.inputs.device, self.inputs.dtype)
+            name: known[seeds, positions].to(self._device, self._dtype)
             for name, known in self.labelled[part].items()
             if not known.all()
         }
-        return gather(self.inputs), {n: gather(v) for n, v in self.targets.items()}, marks
+        inputs: Inputs = tree_map(gather, self.inputs)
+        return Batch(inputs, {name: gather(own) for name, own in self.targets.items()}, marks)
 
     def slices(self, part: str) -> Iterable[Int[Tensor, "seeds rows"]]:
         """The positions of a part, as many at a time as keep the inputs within bounds."""
@@ -123,12 +146,13 @@ class Pool:
     @property
     def rows_at_once(self) -> int:
         """How many rows may be gathered at a time: enough to be quick, too few to fill memory."""
-        return max(1, _GATHERED_BYTES // (self.inputs[0].numel() * self.inputs.element_size()))
+        leaves = tree_leaves(self.inputs)
+        return max(1, _GATHERED_BYTES // sum(v[0].numel() * v.element_size() for v in leaves))
 
 
 def _chosen(data: MultiTaskData, names: Sequence[str] | None) -> tuple[Task, ...]:
-    known = [task.name for task in data.tasks]
-    wanted = known if names is None else list(names)
-    if not wanted or set(wanted) - set(known):
-        raise UsageError(f"There are no tasks {wanted}: choose among {known}.")
-    return tuple(task for task in data.tasks if task.name in wanted)
+    known = {task.name: task for task in data.tasks}
+    wanted = list(known) if names is None else list(names)
+    if not wanted or set(wanted) - set(known) or len(set(wanted)) < len(wanted):
+        raise UsageError(f"There are no tasks {wanted}: choose among {list(known)}, each once.")
+    return tuple(known[name] for name in wanted)

@@ -1,32 +1,15 @@
 """Tuning on validation data: the same number of trials for a method and for its baselines."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from itertools import product
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
 
 from mtlbook.errors import UsageError
-from mtlbook.training.fit import ROUNDING, Fit, Optimiser
-
-
-def adamw_grid(rates: Iterable[float], decays: Iterable[float]) -> dict[str, Optimiser]:
-    """AdamW with each learning rate and each weight decay, by name: trials for `fit_trials`.
-
-    Example:
-        >>> list(adamw_grid(rates=[0.03, 0.1], decays=[1.0]))
-        ['rate 0.03, decay 1', 'rate 0.1, decay 1']
-    """
-    return {
-        f"rate {rate:g}, decay {decay:g}": partial(
-            torch.optim.AdamW, lr=rate, weight_decay=decay, fused=True
-        )
-        for rate, decay in product(rates, decays)
-    }
+from mtlbook.training.results import Fit
+from mtlbook.training.stopping import ROUNDING
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +41,15 @@ def select(fits: Mapping[str, Fit], each_task: bool = False) -> Selected:
         each_task: choose for each task on its own (separate networks need not agree), or one trial
             for all tasks, by the mean over tasks of the loss relative to the best trial's.
 
+    A trial whose loss is not finite loses to every trial whose loss is. A best loss of 0 has no
+    relative loss: for that seed and task the trials' losses count as they are.
+
     Raises:
-        UsageError: for trials that differ in tasks or seeds, or that have no validation part.
+        UsageError: for no trial at all, for trials that differ in tasks or seeds, that have no
+            validation part, or of which none has a finite validation loss for some seed.
     """
+    if not fits:
+        raise UsageError("There is no trial to choose from: give at least one.")
     first = next(iter(fits.values()))
     tasks = [task.name for task in first.tasks]
     for name, fit in fits.items():
@@ -72,10 +61,28 @@ def select(fits: Mapping[str, Fit], each_task: bool = False) -> Selected:
     losses = np.stack(
         [[fits[name].score(task, "loss", "validation") for task in tasks] for name in names]
     )  # (trials, tasks, seeds)
+    losses = np.where(np.isfinite(losses), losses, np.inf)
     if not each_task:
-        # Relative to the best trial, so that a task with a large loss does not decide alone.
-        losses = (losses / losses.min(0)).mean(1, keepdims=True).repeat(len(tasks), axis=1)
-    # The first of those that are equal but for rounding, on every machine the same.
+        losses = _mean_relative_loss(losses).repeat(len(tasks), axis=1)
     least = losses.min(0)
+    if not np.isfinite(least).all():
+        task, row = np.argwhere(~np.isfinite(least))[0]
+        what = f"task {tasks[task]!r}" if each_task else "all tasks together"
+        raise UsageError(
+            f"No trial has a finite validation loss of {what} for seed {first.seeds[row]}: add "
+            "trials with smaller learning rates."
+        )
+    # The first of those that are equal but for rounding, on every machine the same.
     winners = np.asarray(names, dtype=object)[(losses <= least + ROUNDING * abs(least)).argmax(0)]
     return Selected(fits, pd.DataFrame(winners.T, index=list(first.seeds), columns=tasks))
+
+
+def _mean_relative_loss(
+    losses: Float[np.ndarray, "trials tasks seeds"],
+) -> Float[np.ndarray, "trials 1 seeds"]:
+    """The mean over tasks of each loss divided by the best trial's, so that no task decides alone.
+
+    A best loss of 0, which has no ratios, divides by 1.
+    """
+    best = losses.min(0)
+    return (losses / np.where((best == 0) | np.isinf(best), 1.0, best)).mean(1, keepdims=True)

@@ -18,13 +18,11 @@ from torch import nn
 
 from mtlbook.errors import UsageError
 
-Initialise = Callable[[nn.Module, int], None]
+Start = Callable[[nn.Module, int], None]
 
 
-def fine_tuning(
-    source: Callable[[int], nn.Module], parts: Sequence[str] = ("trunk",)
-) -> Initialise:
-    """Start from a source model's weights and train all of them: `fit(initialise=...)`.
+def fine_tuning(source: Callable[[int], nn.Module], parts: Sequence[str] = ("trunk",)) -> Start:
+    """Start from a source model's weights and train all of them: `Settings(start=...)`.
 
     Arguments:
         source: the trained model of a seed, such as the method `model` of a `Fit`; each seed's
@@ -59,9 +57,7 @@ def fine_tuning(
     return start
 
 
-def linear_probing(
-    source: Callable[[int], nn.Module], parts: Sequence[str] = ("trunk",)
-) -> Initialise:
+def linear_probing(source: Callable[[int], nn.Module], parts: Sequence[str] = ("trunk",)) -> Start:
     """Start from a source model's weights and hold them: only what is not copied is trained.
 
     With a linear head on the copied trunk this is linear regression (or logistic regression) on

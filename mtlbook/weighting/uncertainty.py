@@ -38,23 +38,31 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mtlbook.combiner import Combiner
 from mtlbook.errors import UsageError
 from mtlbook.tasks import Task
 
+# c_t, by the likelihood that the task's loss is the negative logarithm of.
+FACTORS = {"gaussian": 0.5, "categorical": 1.0}
 
-class UncertaintyWeighting(nn.Module):
+
+class UncertaintyWeighting(Combiner):
     """Σ_t c_t exp(−s_t) L_t + ½ s_t, with s_t = log σ_t² trained beside the model.
 
     c_t is ½ for a regression, at each pixel or not, and 1 for every kind of classification.
-    Give `fit(weighting=...)` the module, which trains a copy for each seed; in a loop of your own
-    give the optimiser its parameters, too.
+    `fit` trains a copy for each seed; in a loop of your own give the optimiser its parameters, too.
 
     Arguments:
         tasks: in the order of the losses.
         initial_log_variance: s_t before training.
+        dtype: of s, by default PyTorch's own default; `fit` gives it that of the model.
 
     Attributes:
         log_variances: s_t, trained.
+
+    Raises:
+        UsageError: for no tasks, a start that is not finite, or a task whose loss is no
+            likelihood's.
 
     Example:
         >>> tasks = [Task.regression("depth"), Task.classification("kind", classes=3)]
@@ -63,40 +71,57 @@ class UncertaintyWeighting(nn.Module):
         >>> optimiser = torch.optim.SGD([*model.parameters(), *weighting.parameters()], lr=0.1)
         >>> loss = weighting(torch.tensor([2.0, 0.7]))
         >>> loss  # 2 / 2 + 0.7
-        tensor(1.7000, grad_fn=<SumBackward0>)
+        tensor(1.7000, grad_fn=<SumBackward1>)
         >>> loss.backward()
         >>> optimiser.step()
         >>> weighting.variances  # each moves towards its optimum: 2 and 1.4
-        tensor([1.0513, 1.0202], dtype=torch.float64)
+        tensor([1.0513, 1.0202])
     """
 
-    log_variances: Float[Tensor, " tasks"]
-    factors: Float[Tensor, " tasks"]
+    log_variances: Float[Tensor, "*replicas tasks"]
+    factors: Float[Tensor, "*replicas tasks"]
 
-    def __init__(self, tasks: Sequence[Task], initial_log_variance: float = 0.0) -> None:
-        super().__init__()
-        if not tasks:
-            raise UsageError("A weighting by uncertainty needs at least one task: give the tasks.")
-        initial = torch.full((len(tasks),), initial_log_variance, dtype=torch.float64)
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        initial_log_variance: float = 0.0,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(tasks)
+        initial = torch.full((len(tasks),), initial_log_variance, dtype=dtype)
         if not bool(torch.isfinite(initial).all()):
             raise UsageError(
                 f"The initial log-variance must be a finite number, not {initial_log_variance}."
             )
         self.log_variances = nn.Parameter(initial)
-        factors = [0.5 if "regression" in task.kind else 1.0 for task in tasks]
-        self.register_buffer("factors", torch.tensor(factors, dtype=torch.float64))
+        factors = [_factor(task) for task in tasks]
+        self.register_buffer("factors", torch.tensor(factors, dtype=dtype))
 
     @property
-    def variances(self) -> Float[Tensor, " tasks"]:
+    def variances(self) -> Float[Tensor, "*replicas tasks"]:
         """σ_t²: the noise of each task, as far as training has come."""
         return self.log_variances.detach().exp()
 
     @property
-    def weights(self) -> Float[Tensor, " tasks"]:
+    def weights(self) -> Float[Tensor, "*replicas tasks"]:
         """c_t / σ_t²: what each loss is multiplied by."""
         return self.factors / self.variances
 
-    def forward(self, losses: Float[Tensor, " tasks"]) -> Float[Tensor, ""]:
-        """The loss that is minimised."""
+    def transform(
+        self, losses: Float[Tensor, "*replicas tasks"]
+    ) -> Float[Tensor, "*replicas tasks"]:
+        """c_t exp(−s_t) L_t + ½ s_t."""
         s = self.log_variances.to(losses)
-        return (self.factors.to(losses) * torch.exp(-s) * losses + s / 2).sum()
+        return self.factors.to(losses) * torch.exp(-s) * losses + s / 2
+
+
+def _factor(task: Task) -> float:
+    by_kind = "gaussian" if "regression" in task.kind else "categorical"
+    likelihood = getattr(task, "likelihood", by_kind)
+    if likelihood not in FACTORS:
+        raise UsageError(
+            f"The loss of task {task.name!r} is not said to be a likelihood's, so that it has no "
+            "noise to learn: give the task the likelihood "
+            f"{' or '.join(repr(known) for known in FACTORS)}, or choose another weighting."
+        )
+    return FACTORS[likelihood]

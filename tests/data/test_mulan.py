@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from mtlbook.data import mulan
+from mtlbook.data.multi_task_data import Holdout
+from mtlbook.data.splits import GroupHoldout, equal_inputs
 from mtlbook.errors import UsageError
 
 TABLE = """% A comment
@@ -23,11 +25,8 @@ TABLE = """% A comment
 ?, blue, 20, ?
 3.0, ?, 60, 5
 """
-# What the inputs are before scaling: the width with its mean for the missing one, and the colours.
-INPUTS = torch.tensor(
-    [[1.0, 1, 0, 0], [2.0, 0, 0, 1], [3.0, 0, 0, 0]],
-    dtype=torch.float64,
-)
+NAN = torch.nan
+INPUTS = torch.tensor([[1, 1, 0, 0], [NAN, 0, 0, 1], [3, 0, 0, 0]], dtype=torch.float64)
 
 
 @pytest.fixture
@@ -37,28 +36,18 @@ def small(tmp_path: Path) -> Path:
     return file
 
 
-def test_missing_and_nominal_inputs_become_numbers(small: Path):
+def test_nominal_inputs_become_numbers_and_missing_ones_stay_unknown(small: Path):
     data = mulan.read_arff(small, targets=2)
-    spread = INPUTS.std(0, correction=0)
-    expected = (INPUTS - INPUTS.mean(0)) / torch.where(spread == 0, 1, spread)
-    torch.testing.assert_close(data.inputs, expected)
+    torch.testing.assert_close(data.inputs, INPUTS, rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_last_columns_are_the_targets_and_missing_ones_are_not_labelled(small: Path):
-    data = mulan.read_arff(small, targets=2, standardise_targets=False)
+    data = mulan.read_arff(small, targets=2).filled()
     assert [task.name for task in data.tasks] == ["target_25400", "c_class"]
     assert data.targets["target_25400"].tolist() == [[10], [20], [60]]
     assert data.targets["c_class"].tolist() == [[1], [0], [5]]
     assert data.labelled["target_25400"].tolist() == [True, True, True]
     assert data.labelled["c_class"].tolist() == [True, False, True]
-
-
-def test_targets_are_standardised_over_the_known_ones(small: Path):
-    data = mulan.read_arff(small, targets=2)
-    assert data.targets["c_class"].tolist() == [[-1], [0], [1]]
-    known = data.targets["target_25400"]
-    assert float(known.mean()) == pytest.approx(0, abs=1e-12)
-    assert float(known.std(correction=0)) == pytest.approx(1)
 
 
 def test_an_unknown_set_is_refused_with_the_possible_ones():
@@ -96,17 +85,28 @@ def test_sets_are_as_published(name: str, downloaded: Callable[[str], None]):
     assert len(data.tasks) == targets == mulan.TARGETS[name]
     assert data.inputs.dtype == torch.float64
     for task in data.tasks:
-        known = data.targets[task.name][data.labelled[task.name]]
-        assert len(known) == rows
-        assert float(known.mean()) == pytest.approx(0, abs=1e-9)
+        assert bool(data.labelled[task.name].all())
+
+
+@pytest.mark.parametrize(("name", "share"), [("sf1", 0.595), ("sf2", 0.853)])
+def test_solar_flares_repeat_their_inputs_unless_split_by_them(name, share, downloaded):
+    downloaded("mulan_mtr")
+    data = mulan.load(name).filled()
+
+    def seen(split: Holdout, seed: int) -> float:
+        drawn = split.draw(data, seed)
+        known = set(map(tuple, data.inputs[drawn.train].tolist()))
+        return float(np.mean([tuple(row) in known for row in data.inputs[drawn.test].tolist()]))
+
+    assert np.mean([seen(Holdout(), seed) for seed in range(20)]) == pytest.approx(share, abs=0.005)
+    by_input = GroupHoldout(groups=equal_inputs(data.inputs))
+    assert {seen(by_input, seed) for seed in range(20)} == {0.0}
 
 
 def test_numbers_are_those_of_the_file(downloaded: Callable[[str], None]):
     downloaded("mulan_mtr")
-    data = mulan.load("enb", standardise_targets=False)
+    data = mulan.load("enb")
     # The first row of the file is 0.98,514.50,294.00,110.25,7.00,2,0.00,0,15.55,21.33.
     assert data.targets["Y1"][0, 0] == 15.55
     assert data.targets["Y2"][0, 0] == 21.33
-    orientation = data.inputs[:, 5].numpy()
-    # Four orientations, 2 to 5, equally often: standardised they are ±1/√5 and ±3/√5.
-    np.testing.assert_allclose(np.unique(orientation.round(9)), np.array([-3, -1, 1, 3]) / 5**0.5)
+    assert data.inputs[0].tolist() == [0.98, 514.5, 294, 110.25, 7, 2, 0, 0]

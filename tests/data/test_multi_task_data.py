@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtlbook.data import Consecutive, Holdout, MultiTaskData, Split
 from mtlbook.errors import UsageError
-from mtlbook.tasks import Task
+from mtlbook.tasks import IGNORED, Task
 
 A, B = Task.regression("a"), Task.binary("b")
 DIGIT = Task.classification("digit", classes=3)
@@ -111,6 +111,108 @@ def test_images_are_inputs_too():
     assert data.inputs.shape == (3, 8, 8)
 
 
+def test_the_caller_s_dictionaries_stay_as_they_are():
+    targets = {"a": torch.tensor([1.0, float("nan")]), "other": torch.zeros(2)}
+    marks = {"a": torch.tensor([True, False])}
+    own = {"x": inputs(2)}
+    data = MultiTaskData((A,), own, targets, marks)
+    data.targets["a"] += 1
+    del data.labelled["a"]
+    assert list(targets) == ["a", "other"]
+    assert targets["a"].shape == (2,)
+    assert targets["a"][0] == 1
+    assert list(marks) == ["a"]
+    assert data.inputs is not own
+
+
+# Several inputs by name
+
+
+TAG = Task.tagging("tag", labels=3)
+
+
+def sentences(rows: int = 6, length: int = 4) -> MultiTaskData:
+    """Padded tokens, their mask, and their labels: the row n has 1 + n modulo `length` tokens."""
+    mask = torch.arange(length) <= torch.arange(rows)[:, None] % length
+    tokens = torch.arange(1, rows * length + 1).view(rows, length) * mask
+    tags = torch.where(mask, tokens % 3, IGNORED)
+    tokenised = {"tokens": tokens, "mask": mask}
+    targets = {"tag": tags, "a": mask.sum(1).double()}
+    return MultiTaskData.multi_label([TAG, A], tokenised, targets)
+
+
+def test_inputs_may_have_several_parts():
+    data = sentences()
+    assert data.rows == 6
+    assert data.inputs["tokens"][1].tolist() == [5, 6, 0, 0]
+    assert data.targets["tag"][1].tolist() == [2, 0, IGNORED, IGNORED]
+    split = Holdout(train=3, validation=1, test=2).draw(data, 0)
+    chosen = data.subset(split.train)
+    assert torch.equal(chosen.inputs["tokens"], data.inputs["tokens"][split.train])
+    assert torch.equal(chosen.inputs["mask"], data.inputs["mask"][split.train])
+
+
+def test_padding_does_not_count_from_data_to_loss():
+    data = sentences()
+    embed = torch.nn.Embedding(25, 3, dtype=torch.float64)
+    prediction = embed(data.inputs["tokens"]).mT
+    loss = TAG.loss(prediction, data.targets["tag"])
+    for row in range(data.rows):
+        tokens = data.inputs["tokens"][row][data.inputs["mask"][row]]
+        labels = data.targets["tag"][row][data.inputs["mask"][row]]
+        expected = torch.nn.functional.cross_entropy(embed(tokens), labels)
+        torch.testing.assert_close(loss[row], expected)
+
+
+def test_data_sets_of_several_parts_are_one_behind_the_other():
+    first, second = sentences(3), sentences(5)
+    data = MultiTaskData.several(
+        {TAG: (first.inputs, first.targets["tag"]), A: (second.inputs, second.targets["a"])}
+    )
+    assert data.rows == 8
+    for name in ("tokens", "mask"):
+        assert torch.equal(data.inputs[name], torch.cat([first.inputs[name], second.inputs[name]]))
+
+
+# Some of the rows
+
+
+@given(st.permutations(range(6)), st.integers(1, 6))
+def test_a_subset_is_data_of_these_rows(order: list[int], size: int):
+    data, rows = partial(6, a=[0, 1, 2, 3], b=[2, 3, 4]), torch.tensor(order[:size])
+    part = data.subset(rows)
+    assert part.rows == size
+    assert part.tasks == data.tasks
+    assert torch.equal(part.inputs, data.inputs[rows])
+    for name in ("a", "b"):
+        assert torch.equal(part.targets[name], data.targets[name][rows])
+        assert torch.equal(part.labelled[name], data.labelled[name][rows])
+
+
+def test_a_task_without_a_label_in_the_subset_stays():
+    part = partial(6, a=[0, 1, 2, 3], b=[4]).subset(torch.tensor([0, 1]))
+    assert [task.name for task in part.tasks] == ["a", "b"]
+    assert not part.labelled["b"].any()
+    assert part.targets["b"].tolist() == [[0], [0]]
+
+
+def test_a_subset_does_not_show_the_labels_that_a_split_takes_away():
+    data = multi_label(20)
+    split = Holdout(train=10, labels={"a": 3}).draw(data, 0)
+    part = data.subset(split.train, split.labelled)
+    assert int(part.labelled["a"].sum()) == 3
+    assert bool((part.targets["a"][~part.labelled["a"]] == 0).all())
+    known = split.train[part.labelled["a"]]
+    assert torch.equal(part.targets["a"][part.labelled["a"]], data.targets["a"][known])
+    assert bool(data.targets["a"][split.train].count_nonzero() >= 9)
+
+
+def test_a_subset_is_not_checked_again(monkeypatch):
+    data = multi_label(6)
+    monkeypatch.setattr(MultiTaskData, "__post_init__", lambda self: pytest.fail("checked"))
+    assert data.subset(torch.tensor([5, 0])).inputs[:, 0].tolist() == [10, 0]
+
+
 # Errors of data
 
 
@@ -174,6 +276,28 @@ def some_nan_targets() -> MultiTaskData:
             lambda: MultiTaskData.several({DIGIT: (torch.zeros(2, 8, 8), torch.arange(2))}, True),
             r"flat inputs, not to inputs of 2 axes an example: flatten",
         ),
+        (
+            lambda: MultiTaskData.multi_label(
+                [A], {"tokens": torch.zeros(3, 2), "mask": torch.ones(2, 2)}, {"a": torch.ones(3)}
+            ),
+            r"inputs of 'mask' have 2 rows where those of 'tokens' have 3: the rows of all must",
+        ),
+        (
+            lambda: MultiTaskData.multi_label(
+                [A], {"x": inputs(2), "y": inputs(2) / 0}, {"a": torch.ones(2)}
+            ),
+            r"2 of 2 input rows of 'y' hold NaN or infinite values",
+        ),
+        (
+            lambda: MultiTaskData.several(
+                {A: ({"x": inputs(2)}, torch.ones(2)), B: (inputs(2), labels(2))}
+            ),
+            r"inputs differ in shape, \{'a': \{'x': \(2,\)\}, 'b': \(2,\)\}",
+        ),
+        (
+            lambda: MultiTaskData.several({A: ({"x": inputs(2)}, torch.ones(2))}, codes=True),
+            r"one flat tensor, not to \['x'\]: add them to the dictionary",
+        ),
     ],
 )
 def test_impossible_data_is_refused_with_cause_and_remedy(make: Callable, message: str):
@@ -198,6 +322,25 @@ def test_targets_and_marks_must_have_a_row_for_each_input():
         MultiTaskData.partial(
             [A], inputs(3), {"a": inputs(3)[:, 0]}, {"a": torch.ones(2, dtype=torch.bool)}
         )
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("own", "target", "marks", "message"),
+    [
+        ([[1.0], ["x"]], torch.ones(2), None, r"inputs are \[.*give a tensor, or a dictionary"),
+        ({}, torch.ones(2), None, r"inputs are \{\}: .*a dictionary of at least one tensor"),
+        ({"x": [1.0, "y"]}, torch.ones(2), None, r"inputs of 'x' are a list: give a tensor"),
+        (inputs(2), ["1", 2], None, r"targets of task 'a' are a list: give a tensor"),
+        (inputs(2), None, None, r"targets of task 'a' are a NoneType: give a tensor"),
+        (inputs(2), torch.ones(2), torch.ones(2), r"for task 'a' are torch.float32: .*torch.bool"),
+        (inputs(2), torch.ones(2), [True, True], r"labelled for task 'a' are list: .*torch.bool"),
+    ],
+)
+def test_what_is_no_tensor_is_refused(own, target, marks, message):
+    marks = torch.ones(2, dtype=torch.bool) if marks is None else marks
+    with pytest.raises(UsageError, match=message):
+        MultiTaskData.partial([A], own, {"a": target}, {"a": marks})
 
 
 # Splits
@@ -304,6 +447,25 @@ def test_training_rows_left_without_any_label_are_dropped():
     assert sum(row < 30 for row in parts(split)[0]) == 4
     assert sum(row >= 30 for row in parts(split)[0]) == 10
     assert len(split.test) == 10
+
+
+def test_training_rows_without_a_label_are_kept_by_themselves():
+    # Ten rows have both labels, twenty only that of a, ten none.
+    data = partial(40, a=list(range(30)), b=list(range(10)))
+    split = Holdout(train=0.6, validation=0.2, test=0.2, labels={"a": 7}).draw(data, 0)
+    training = set(parts(Holdout(train=0.6).draw(data, 0))[0])
+    assert len(training) == 6 + 12
+    unlabelled = split.unlabelled.tolist()
+    # Six of those that never had a label; of those of a alone, what the seven do not take.
+    assert sum(row >= 30 for row in unlabelled) == 6
+    assert {row for row in unlabelled if row < 30} == training - set(split.train.tolist())
+    assert {row for row in split.train.tolist() if row < 10} == {n for n in training if n < 10}
+    outside = {*unlabelled, *split.train.tolist()} & {*parts(split)[1], *parts(split)[2]}
+    assert outside == set()
+
+
+def test_a_fully_labelled_split_has_no_unlabelled_rows():
+    assert Holdout().draw(multi_label(20), 0).unlabelled.tolist() == []
 
 
 def test_a_part_may_be_left_out():

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from mtlbook.data import nhanes
+from mtlbook.data.multi_task_data import Consecutive
+from mtlbook.data.scaling import scaled
 
 COLUMNS = [*nhanes.PERSON, *nhanes.BODY, *nhanes.BLOOD, *nhanes.SKEWED]
 
@@ -26,31 +28,29 @@ def people() -> pd.DataFrame:
 
 
 def test_those_who_answered_all_items_are_the_rows(people):
-    data = nhanes.from_people(people, standardise_targets=False)
+    data = nhanes.from_people(people)
     assert [task.name for task in data.tasks] == [*nhanes.ITEMS.values(), "diagnosis"]
     assert data.targets["interest"].flatten().tolist() == [1, 2, 0]
     # The sums are 9, 10 and 0.
     assert data.targets["diagnosis"].flatten().tolist() == [0, 1, 0]
 
 
-def test_inputs_are_standardised_and_tails_are_logarithms(people):
-    data = nhanes.from_people(people)
-    answered = people.iloc[:3]
-    expected = answered["LBXGLU"].map(np.log)
-    expected = (expected - expected.mean()) / expected.std(ddof=0)
-    column = data.inputs[:, COLUMNS.index("LBXGLU")]
-    np.testing.assert_allclose(column.numpy(), expected, rtol=1e-12)
+def test_tails_are_logarithms(people):
+    column = nhanes.from_people(people).inputs[:, COLUMNS.index("LBXGLU")]
+    np.testing.assert_allclose(column.numpy(), np.log(people["LBXGLU"].iloc[:3]), rtol=1e-12)
 
 
-def test_missing_measures_become_means_and_a_column_for_those_missing_together(people):
+def test_measures_that_are_missing_together_have_one_column_that_says_so(people):
     people.loc[0, ["LBXGLU", "LBXIN"]] = np.nan
     people.loc[2, list(nhanes.BLOOD)] = np.nan
-    inputs = nhanes.from_people(people).inputs
-    # The mean is 0 after scaling.
-    assert inputs[0, COLUMNS.index("LBXGLU")].abs() < 1e-12
-    marks = inputs[:, len(COLUMNS) :]
-    found = sorted(tuple((column > 0).tolist()) for column in marks.T)
-    assert found == [(False, False, True), (True, False, False)]
+    table = nhanes.from_people(people)
+    assert bool(torch.isnan(table.inputs[0, COLUMNS.index("LBXGLU")]))
+    assert int(torch.isnan(table.inputs).sum()) == 2 + len(nhanes.BLOOD)
+    marks = table.inputs[:, len(COLUMNS) :]
+    assert sorted(map(tuple, marks.T.tolist())) == [(0, 0, 1), (1, 0, 0)]
+    # Only the second person has a known glucose of those two: theirs fills the gap.
+    data = scaled(table, Consecutive(train=2, validation=0, test=1), 0, targets=False)
+    assert data.inputs[0, COLUMNS.index("LBXGLU")] == 0
 
 
 def test_a_zero_of_the_format_is_a_zero(tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_a_zero_of_the_format_is_a_zero(tmp_path, monkeypatch):
 
 def test_the_published_counts(downloaded: Callable[[str], None]):
     downloaded("nhanes_2017")
-    data = nhanes.load()
+    data = nhanes.load().filled()
     assert len(data.inputs) == 5068
     assert int(data.targets["diagnosis"].sum()) == 459
     assert bool(torch.isfinite(data.inputs).all())

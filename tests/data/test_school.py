@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
+from sklearn.preprocessing import StandardScaler
 
 from mtlbook.data import school
+from mtlbook.data.multi_task_data import Holdout
 
 SIZES = (4, 6, 3)
 
@@ -30,7 +32,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, 
 
 def test_each_school_is_a_data_set_of_its_own(small):
     inputs, scores = small
-    data = school.load(standardise=False)
+    data = school.load()
     assert [task.name for task in data.tasks] == ["school_001", "school_002", "school_003"]
     assert data.inputs.dtype == torch.float64
     assert np.array_equal(data.inputs.numpy(), inputs)
@@ -42,17 +44,22 @@ def test_each_school_is_a_data_set_of_its_own(small):
         )
 
 
-def test_standardising_is_over_all_schools_and_spares_the_constant(small):
-    data = school.load()
-    scores = torch.cat([data.targets[task.name][data.labelled[task.name]] for task in data.tasks])
-    zero, one = torch.zeros(28, dtype=torch.float64), torch.ones(28, dtype=torch.float64)
-    zero[-1], one[-1] = 1, 0
-    torch.testing.assert_close(data.inputs.mean(0), zero)
-    torch.testing.assert_close(data.inputs.std(0, correction=0), one)
-    assert float(scores.mean()) == pytest.approx(0, abs=1e-12)
-    assert float(scores.std(correction=0)) == pytest.approx(1)
-    # The schools themselves keep their different means.
-    assert abs(float(scores[: SIZES[0]].mean())) > 1e-3
+def test_scaling_is_over_the_training_students_of_all_schools_and_spares_constant_and_codes(small):
+    inputs, scores = small
+    data, split = school.load(codes=True), Holdout(train=2, validation=0, test=1)
+    rows = split.draw(data, 0).train.numpy()
+    assert len(rows) == 6
+    new = school.scaled(data, split, 0)
+    scaler = StandardScaler().fit(inputs[rows][:, :-1])
+    expected = np.asarray(scaler.transform(inputs[:, :-1]))
+    varied = inputs[rows][:, :-1].std(axis=0) > 0
+    np.testing.assert_allclose(new.inputs[:, :27].numpy()[:, varied], expected[:, varied])
+    assert torch.equal(new.inputs[:, 27:], data.inputs[:, 27:])
+    level, spread = scores[rows].mean(), scores[rows].std()
+    for task in data.tasks:
+        own = data.labelled[task.name].numpy()
+        found = new.targets[task.name].numpy()[own]
+        np.testing.assert_allclose(found, (scores[own] - level) / spread)
 
 
 def test_codes_tell_the_schools_apart(small):
@@ -64,7 +71,7 @@ def test_codes_tell_the_schools_apart(small):
 
 def test_school_is_as_published(downloaded: Callable[[str], None]):
     downloaded("school")
-    data = school.load(standardise=False)
+    data = school.load()
     sizes = [int(marks.sum()) for marks in data.labelled.values()]
     assert len(data.tasks) == 139
     assert data.inputs.shape == (15_362, 28)

@@ -7,16 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
-from sklearn.linear_model import Lasso
 from torch import nn
 
 from mtlbook.data.embedded import diabetes, digit_domains, digits
-from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
+from mtlbook.data.scaling import standardised
 from mtlbook.errors import UsageError
 from mtlbook.mechanisms.attention_focusing import (
-    InputLasso,
-    descent,
     disguised,
     focused_tasks,
     precision,
@@ -24,8 +21,9 @@ from mtlbook.mechanisms.attention_focusing import (
     share,
     squared_weights,
 )
-from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
+
+SPLIT = Holdout(train=100, validation=50, test=100)
 
 
 def normal(*shape, seed=0):
@@ -120,20 +118,32 @@ def test_a_block_holds_the_real_rows_and_its_tasks_their_targets():
         table.inputs[:, :9],
         table.targets | {"glucose": table.inputs[:, 9]},
     )
-    world = disguised(both, 4, looks_at={"progression": 2, "glucose": 0}, blocks=3)
+    world = disguised(both, 4, looks_at={"progression": 2, "glucose": 0}, blocks=3, split=SPLIT)
     assert world.data.inputs.shape == (442, 27)
     for name, block in {"progression": 2, "glucose": 0}.items():
         own = world.data.inputs[:, world.relevant[name]]
         assert torch.equal(own, world.data.inputs[:, 9 * block : 9 * block + 9])
-        # Rows and targets belong together: sorted alike they are the table.
+        # Rows and targets belong together: sorted alike they are the table, in other units.
         rows = torch.cat([own, world.data.targets[name]], dim=1)
         real = torch.cat([both.inputs, both.targets[name]], dim=1)
-        assert sorted(rows.tolist()) == sorted(real.tolist())
+        found, expected = (
+            torch.tensor(sorted(standardised(values, values).round(decimals=9).tolist()))
+            for values in (rows, real)
+        )
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_disguised_inputs_and_targets_are_in_units_of_the_training_rows():
+    world = disguised(diabetes(), 1, looks_at={"progression": 1}, blocks=2, split=SPLIT)
+    rows = SPLIT.draw(world.data, 1).train
+    for values in (world.data.inputs[rows], world.data.targets["progression"][rows]):
+        torch.testing.assert_close(values.mean(0), torch.zeros_like(values[0]), rtol=0, atol=1e-9)
+        torch.testing.assert_close(values.std(0, correction=0), torch.ones_like(values[0]))
 
 
 def test_other_blocks_know_nothing_of_the_target():
     table = digits("parity", "loop")
-    world = disguised(table, 0, looks_at={"parity": 0, "loop": 0}, blocks=2)
+    world = disguised(table, 0, looks_at={"parity": 0, "loop": 0}, blocks=2, split=SPLIT)
     inputs, target = world.data.inputs.numpy(), world.data.targets["parity"].numpy()
     inputs = np.c_[inputs, np.ones(len(inputs))]
     explained = []
@@ -147,11 +157,11 @@ def test_other_blocks_know_nothing_of_the_target():
 
 def test_disguise_needs_whole_rows_and_a_block_for_each_task():
     with pytest.raises(UsageError, match="all tasks on every row"):
-        disguised(digit_domains(), 0, looks_at={"upright": 0}, blocks=1)
+        disguised(digit_domains(), 0, looks_at={"upright": 0}, blocks=1, split=SPLIT)
     table = digits("parity", "loop")
     for looks_at in ({"parity": 0}, {"parity": 0, "loop": 2}, {"parity": 0, "loop": -1}):
         with pytest.raises(UsageError, match="from 0 to 1"):
-            disguised(table, 0, looks_at=looks_at, blocks=2)
+            disguised(table, 0, looks_at=looks_at, blocks=2, split=SPLIT)
 
 
 # The probe ---------------------------------------------------------------------------------------
@@ -214,84 +224,3 @@ def test_precision_counts_the_relevant_among_the_first():
     assert precision(attention, ~marks).tolist() == [0.0, 0.0]
     with pytest.raises(UsageError, match="equally many"):
         precision(attention, torch.tensor([[True, True, False, False], [True] * 4]))
-
-
-# The competitor and the training -----------------------------------------------------------------
-
-
-def test_the_proximal_map_minimises_its_objective():
-    weight, amount = normal(3, 4), 0.9
-    lasso = InputLasso(["weight"], 1.0)
-
-    def objective(flat):
-        new = flat.reshape(3, 4)
-        lengths = np.sqrt((new**2).sum(0) + 1e-12)
-        return 0.5 * ((new - weight.numpy()) ** 2).sum() + amount * lengths.sum()
-
-    best = minimize(objective, weight.numpy().ravel(), method="BFGS", options={"gtol": 1e-9})
-    found = lasso.shrink(weight, amount)
-    assert objective(found.numpy().ravel()) <= best.fun + 1e-6
-    np.testing.assert_allclose(found.numpy(), best.x.reshape(3, 4), atol=1e-3)
-
-
-def test_the_lasso_switches_off_whole_inputs_and_leaves_other_layers():
-    first = nn.Linear(3, 2)
-    model = nn.Sequential(first, nn.Linear(2, 1)).double()
-    with torch.no_grad():
-        first.weight.copy_(torch.tensor([[3.0, 0.06, 0.0], [4.0, 0.08, 0.0]]))
-    lasso = InputLasso(["0.weight"], 2.0)
-    assert float(lasso(model).detach()) == pytest.approx(2 * 5.1)
-    before = {name: values.detach().clone() for name, values in model.named_parameters()}
-    lasso.pull(model.named_parameters(), 0.5)
-    expected = torch.tensor([[2.4, 0, 0], [3.2, 0, 0]], dtype=torch.float64)
-    for name, values in model.named_parameters():
-        wanted = expected if name == "0.weight" else before[name]
-        torch.testing.assert_close(values.detach(), wanted)
-    with pytest.raises(UsageError, match="below 0"):
-        InputLasso(["0.weight"], -1.0)
-
-
-def test_descent_with_the_lasso_finds_the_group_lasso():
-    # A linear network of one output: an input is a group of one weight, so a lasso.
-    x = normal(60, 5)
-    y = x @ torch.tensor([1.0, -2.0, 0, 0, 0.1], dtype=torch.float64) + 0.1 * normal(60, seed=1)
-    layer = nn.Linear(5, 1, bias=False, dtype=torch.float64)
-    named = list(layer.named_parameters())
-    optimiser = descent(named, step_size=0.1, tasks=1, lasso=InputLasso(["weight"], 0.4))
-    for _ in range(500):
-        optimiser.zero_grad()
-        (layer(x)[:, 0] - y).square().mean().backward()
-        optimiser.step()
-    # scikit-learn halves the mean squared error.
-    peer = Lasso(alpha=0.2, fit_intercept=False, tol=1e-12).fit(x.numpy(), y.numpy())
-    np.testing.assert_allclose(layer.weight.detach()[0].numpy(), peer.coef_, atol=1e-6)
-    assert (peer.coef_ == 0).sum() >= 2
-
-
-def test_a_trunk_of_equal_tasks_takes_the_steps_of_a_network_alone():
-    # Three tasks with one label and one head: the mean of their losses is the loss of each.
-    tasks = [Task.regression(name) for name in ("a", "b", "c")]
-
-    def network(count):
-        torch.manual_seed(0)
-        model = HardSharing([nn.Linear(4, 3), nn.Tanh()], tasks[:count], width=3).double()
-        with torch.no_grad():
-            for head in model.heads.values():
-                head.load_state_dict(model.heads["a"].state_dict())
-        return model
-
-    x, y = normal(20, 4), normal(20, 1, seed=1)
-    after = []
-    for count in (1, 3):
-        model = network(count)
-        named = [(f"model.{name}", values) for name, values in model.named_parameters()]
-        optimiser = descent(named, step_size=0.2, tasks=count, weight_decay=0.1)
-        for _ in range(5):
-            optimiser.zero_grad()
-            errors = [(values - y).square().mean() for values in model(x).values()]
-            torch.stack(errors).sum().backward()
-            optimiser.step()
-        after.append(model)
-    alone, joint = (dict(model.named_parameters()) for model in after)
-    for name, values in alone.items():
-        torch.testing.assert_close(joint[name], values)

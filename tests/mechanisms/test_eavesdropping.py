@@ -10,13 +10,13 @@ from mtlbook.data.multi_task_data import Holdout
 from mtlbook.errors import UsageError
 from mtlbook.mechanisms.eavesdropping import (
     feature_share,
-    hidden_layer,
     overheard_features,
     readability,
     simplex,
 )
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.training.fit import fit
+from mtlbook.transfer.linear_probe import hidden_layer
 
 ROWS = 20_000
 
@@ -147,6 +147,14 @@ def test_the_share_of_random_weights_is_that_of_the_directions():
     weights = torch.randn(5000, 20, generator=source)
     features = torch.randn(20, 2, generator=source)
     assert feature_share(weights, features) == pytest.approx(0.1, abs=0.01)
+
+
+def test_features_come_to_where_the_weights_are():
+    # A network in half the precision stands for one on another device: `to` moves both.
+    features, weights = torch.eye(4).double()[:, :2], torch.ones(3, 4)
+    assert feature_share(weights, features) == pytest.approx(0.5)
+    if torch.cuda.is_available():
+        assert feature_share(weights.cuda(), features) == pytest.approx(0.5)
 
 
 def test_the_share_of_weights_within_and_across_the_features():

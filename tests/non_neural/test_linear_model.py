@@ -222,3 +222,57 @@ def test_a_parameter_out_of_range_is_told_in_scikit_learns_words(name, value, ra
     told = f"The '{name}' parameter of BlockSparseRegression must be {range_}. Got {value!r}"
     with pytest.raises(UsageError, match=told):
         model.fit(inputs, y)
+
+
+def test_a_task_with_one_scored_row_does_not_make_the_score_nan():
+    inputs, y, tasks = world()
+    model = BlockSparseRegression(0.1).fit(inputs, y, tasks)
+    rows = np.concatenate([np.flatnonzero(tasks != "wheat"), np.flatnonzero(tasks == "wheat")[:1]])
+    others = np.flatnonzero(tasks != "wheat")
+    found = model.score(inputs[rows], y[rows], tasks=tasks[rows])
+    assert found == model.score(inputs[others], y[others], tasks=tasks[others])
+    weights = (np.arange(60) != 0).astype(float)
+    assert np.isfinite(model.score(inputs[:4], y[:4], weights[:4], np.repeat(["maize"], 4)))
+    first = [int(np.flatnonzero(tasks == task)[0]) for task in model.tasks_]
+    with pytest.raises(UsageError, match="R² needs two scored rows of a task, and no task has"):
+        model.score(inputs[first], y[first], tasks=tasks[first])
+
+
+def test_a_grid_search_with_a_rare_task_chooses_by_the_others():
+    inputs, y, tasks = world(90)
+    tasks = np.where(np.arange(90) == 3, "rare", tasks)
+    tasks = np.where(np.arange(90) == 60, "rare", tasks)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = BlockSparseRegression()
+        model.set_fit_request(tasks=True)
+        model.set_score_request(tasks=True)
+        # The first of equals, as of NaNs, would be 10.
+        search = GridSearchCV(model, {"alpha": [10.0, 0.1]}, cv=2).fit(inputs, y, tasks=tasks)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_params_["alpha"] == 0.1
+
+
+@pytest.mark.parametrize("missing", [np.nan, None, pd.NA])
+@pytest.mark.parametrize("known", ["wheat", 1.0])
+def test_a_missing_task_label_is_no_task(missing, known):
+    inputs, y, _ = world()
+    tasks = [known] * 59 + [missing]
+    with pytest.raises(UsageError, match="1 of 60 rows have no task label, the row 59"):
+        BlockSparseRegression().fit(inputs, y, tasks)
+    with pytest.raises(UsageError, match="1 of 60 rows have no task label"):
+        BlockSparseRegression().fit(inputs, y, pd.Series(tasks))
+
+
+@pytest.mark.parametrize("as_series", [False, True])
+def test_task_labels_of_several_types_are_refused(as_series):
+    inputs, y, _ = world()
+    tasks = [0, "wheat"] * 30
+    with pytest.raises(UsageError, match="several types, number, str: make all of them strings"):
+        BlockSparseRegression().fit(inputs, y, pd.Series(tasks) if as_series else tasks)
+
+
+def test_the_number_1_is_not_the_task_named_1():
+    inputs, y, _ = world()
+    model = BlockSparseRegression().fit(inputs, y, ["1", "2"] * 30)
+    with pytest.raises(UsageError, match=r"no weights for the tasks \[1\]"):
+        model.predict(inputs, np.ones(60, dtype=int))

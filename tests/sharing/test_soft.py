@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -15,8 +15,6 @@ from sklearn.isotonic import IsotonicRegression
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from mtlbook.data.constructed import related_tasks
-from mtlbook.data.multi_task_data import Holdout
 from mtlbook.errors import UsageError
 from mtlbook.sharing.hard import HardSharing, separate_networks
 from mtlbook.sharing.soft import (
@@ -26,28 +24,26 @@ from mtlbook.sharing.soft import (
     TraceNorm,
     stacked_parameters,
 )
-from mtlbook.tasks import Task
-from mtlbook.training.fit import fit
 
-TASKS = [Task.regression(name) for name in ("wheat", "maize", "rice")]
+CROPS = ("wheat", "maize", "rice")
 PENALTIES = [SquaredDistance, AbsoluteDistance, TraceNorm]
 EVERY_FORM = [*PENALTIES, partial(TraceNorm, form="Tucker"), partial(TraceNorm, form="TT")]
 
 
-def networks(
-    tasks: Sequence[Task] = TASKS, *, same_start: bool = False, branch_at: int = 0
-) -> HardSharing:
+def layers() -> list[nn.Module]:
+    return [nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)]
+
+
+def networks(*, same_start: bool = False, branch_at: int = 0) -> HardSharing:
     """Networks whose last stage is the output layer, so that the branches are all there is."""
-    layers = [nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)]
-    model = HardSharing(
-        layers,
-        tasks,
-        width=1,
-        branch_at=branch_at,
-        same_start=same_start,
-        head=lambda width, task: nn.Identity(),
+    heads = {name: nn.Identity() for name in CROPS}
+    return HardSharing(layers, heads, branch_at=branch_at, same_start=same_start).double()
+
+
+def one_stage(*crops: str, outputs: int = 1) -> HardSharing:
+    return separate_networks(
+        lambda: [nn.Linear(5, 4)], {name: nn.Linear(4, outputs) for name in crops or CROPS}
     )
-    return model.double()
 
 
 def stack(*shape: int) -> torch.Tensor:
@@ -94,7 +90,7 @@ def test_a_stack_has_the_tasks_on_its_last_axis():
 
 
 def test_only_what_is_named_is_tied():
-    model = separate_networks([nn.Linear(5, 4)], TASKS, width=4)
+    model = one_stage()
     assert list(stacked_parameters(model, ["heads"])) == ["heads.*.weight", "heads.*.bias"]
     assert len(SquaredDistance(1.0, tied=("branches", "heads")).proximal(model, 0.1)) == 12
     hard_below = networks(branch_at=2)
@@ -105,8 +101,8 @@ def test_only_what_is_named_is_tied():
 
 
 def test_heads_of_unequal_shapes_cannot_be_tied():
-    tasks = [Task.regression("yield"), Task.classification("crop", classes=4)]
-    model = separate_networks([nn.Linear(5, 4)], tasks, width=4)
+    heads = {"harvest": nn.Linear(4, 1), "crop": nn.Linear(4, 4)}
+    model = separate_networks(lambda: [nn.Linear(5, 4)], heads)
     assert SquaredDistance(1.0)(model).ndim == 0
     with pytest.raises(UsageError, match=r"heads differ in shape.*leave 'heads' out of tied"):
         SquaredDistance(1.0, tied=("branches", "heads"))(model)
@@ -140,7 +136,7 @@ def test_the_squared_distance_is_the_sum_over_pairs():
 
 
 def test_the_squared_distance_of_two_networks_is_that_of_duong_with_a_frozen_source():
-    model = separate_networks([nn.Linear(5, 4)], TASKS[:2], width=4).double()
+    model = one_stage("wheat", "maize").double()
     source = model.branches["wheat"].requires_grad_(False)
     strength = 0.7  # Duong et al. write λ/2 ‖θ − θ_source‖²
     SquaredDistance(strength / 2)(model).backward()
@@ -386,59 +382,89 @@ def test_only_dampened_momentum_gives_a_proximal_strength_its_meaning(
             with torch.no_grad():
                 for name, values in penalty.proximal(model, rate).items():
                     parameters[name].copy_(values)
-    goals = torch.stack([centres[f"branches.{task.name}.0.weight"] for task in TASKS], dim=-1)
+    goals = torch.stack([centres[f"branches.{name}.0.weight"] for name in CROPS], dim=-1)
     mean = goals.mean(-1, keepdim=True)
     expected = mean + (goals - mean) / (1 + 2 * 3 * counts_for * strength)
     found = stacked_parameters(model, ["branches"])["branches.*.0.weight"]
     assert torch.allclose(found, expected, atol=1e-8)
 
 
-WORLD = related_tasks(0, tasks=3, rows=40, inputs=5).data
+INPUTS = stack(30, 5)
+TARGETS = {name: INPUTS[:, number].sin() for number, name in enumerate(CROPS)}
 
 
-def sgd(rate: float):
-    return partial(torch.optim.SGD, lr=rate, momentum=0.9, dampening=0.9)
+def trained(
+    model: HardSharing,
+    rate: float = 0.05,
+    regulariser: SoftSharing | None = None,
+    proximal: SoftSharing | None = None,
+) -> HardSharing:
+    """After a dozen steps on the sum of the tasks' losses."""
+    optimiser = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, dampening=0.9)
+    parameters = dict(model.named_parameters())
+    for _ in range(12):
+        optimiser.zero_grad()
+        predicted = model(INPUTS)
+        losses = [(predicted[name][:, 0] - y).square().mean() for name, y in TARGETS.items()]
+        if regulariser is not None:
+            losses.append(regulariser(model))
+        torch.stack(losses).sum().backward()
+        optimiser.step()
+        if proximal is not None:
+            with torch.no_grad():
+                for name, values in proximal.proximal(model, rate).items():
+                    parameters[name].copy_(values)
+    return model
 
 
-def trained(branch_at: int = 0, rate: float = 0.05, **options):
-    return fit(
-        partial(networks, tasks=WORLD.tasks, same_start=True, branch_at=branch_at),
-        WORLD,
-        seeds=(0, 1),
-        split=Holdout(train=20, validation=10, test=10),
-        steps=12,
-        batch_size=12,
-        optimiser=sgd(rate),
-        stopping=None,
-        device="cpu",
-        **options,
-    )
-
-
-def assert_equal_predictions(one, other, tolerance: float):
-    for task in WORLD.tasks:
-        difference = np.abs(one.predictions[task.name] - other.predictions[task.name]).max()
-        assert difference <= tolerance
+def assert_equal_predictions(one: HardSharing, other: HardSharing) -> None:
+    torch.testing.assert_close(one(INPUTS), other(INPUTS), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_strength_zero_is_separate_networks(penalty):
-    separate = trained()
-    assert_equal_predictions(trained(proximal=penalty(0.0).proximal), separate, 1e-12)
-    assert_equal_predictions(trained(regulariser=penalty(0.0)), separate, 1e-12)
+    start = networks(same_start=True)
+    separate = trained(deepcopy(start))
+    assert_equal_predictions(trained(deepcopy(start), proximal=penalty(0.0)), separate)
+    assert_equal_predictions(trained(deepcopy(start), regulariser=penalty(0.0)), separate)
 
 
 def test_infinite_strength_is_one_network_with_the_mean_gradient():
-    soft = trained(proximal=SquaredDistance(math.inf).proximal)
-    one = trained(branch_at=3, rate=0.05 / 3)
-    assert_equal_predictions(soft, one, 1e-12)
-    finite = trained(proximal=AbsoluteDistance(100.0).proximal)
-    assert_equal_predictions(finite, one, 1e-12)
-    assert np.abs(soft.predictions["task_1"] - trained().predictions["task_1"]).max() > 0.01
+    start = networks(same_start=True)
+    one = networks(branch_at=3)
+    one.trunk.load_state_dict(start.branches["wheat"].state_dict())
+    trained(one, rate=0.05 / 3)
+    for penalty in (SquaredDistance(math.inf), AbsoluteDistance(100.0)):
+        assert_equal_predictions(trained(deepcopy(start), proximal=penalty), one)
+    separate = trained(deepcopy(start))
+    assert (separate(INPUTS)["maize"] - one(INPUTS)["maize"]).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("penalty", PENALTIES)
-def test_a_seed_at_a_time_gives_the_same_networks(penalty):
-    together = trained(proximal=penalty(0.3).proximal)
-    alone = trained(proximal=penalty(0.3).proximal, vectorise=False)
-    assert_equal_predictions(together, alone, 1e-9)
+# In other models ----------------------------------------------------------------------------------
+
+
+class Wrapped(nn.Module):
+    """A user's model with separate networks somewhere within."""
+
+    def __init__(self, inner: HardSharing) -> None:
+        super().__init__()
+        self.net = nn.ModuleDict({"inner": inner})
+
+
+def test_the_tied_dictionaries_may_lie_deeper():
+    inner = networks()
+    own, deep = SquaredDistance(0.7), SquaredDistance(0.7, tied=("net.inner.branches",))
+    assert own(inner) == deep(Wrapped(inner))
+    expected = own.proximal(inner, 0.1)
+    found = deep.proximal(Wrapped(inner), 0.1)
+    assert set(found) == {f"net.inner.{name}" for name in expected}
+    for name, values in expected.items():
+        assert torch.equal(found[f"net.inner.{name}"], values)
+
+
+def test_a_stack_that_is_named_like_a_task_is_no_trap():
+    """Paths are compared part by part: here a task and a layer are called as the dictionary is."""
+    heads = {name: nn.Identity() for name in ("branches", "other")}
+    model = separate_networks(lambda: [nn.ModuleDict({"branches": nn.Linear(2, 2)})], heads)
+    found = SquaredDistance(1.0).proximal(model, 0.1)
+    assert set(found) == dict(model.named_parameters()).keys()

@@ -1,4 +1,4 @@
-from functools import partial
+import math
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
-from mtlbook.training.fit import Fit, fit
+from mtlbook.training.fit import fit
+from mtlbook.training.results import Fit
 from mtlbook.training.selection import select
+from mtlbook.training.settings import Settings
 
 TASKS = [Task.regression("large"), Task.regression("small")]
 
@@ -23,11 +25,14 @@ def trials() -> dict[str, Fit]:
     targets = {"large": 100 * inputs[:, 0], "small": inputs[:, 1] * inputs[:, 2]}
     data = MultiTaskData.multi_label(TASKS, inputs, targets)
 
-    def build() -> HardSharing:
-        return HardSharing([nn.Linear(3, 6), nn.Tanh()], TASKS, width=6)
+    def build(data: MultiTaskData, seed: int) -> HardSharing:
+        heads = {task.name: nn.Linear(6, 1) for task in TASKS}
+        return HardSharing(lambda: [nn.Linear(3, 6), nn.Tanh()], heads)
 
-    run = partial(fit, build, data, seeds=range(6), steps=60)
-    return {"slow": run(learning_rate=1e-3), "quick": run(learning_rate=3e-2)}
+    return {
+        name: fit(build, data, seeds=range(6), settings=Settings(steps=60, learning_rate=rate))
+        for name, rate in (("slow", 1e-3), ("quick", 3e-2))
+    }
 
 
 def table(trials: dict[str, Fit], part: str) -> np.ndarray:
@@ -78,6 +83,44 @@ def test_test_data_has_no_say(trials):
 
     changed = {name: with_other_tests(fit) for name, fit in trials.items()}
     assert select(changed).choices.equals(select(trials).choices)
+
+
+def with_losses(fit: Fit, losses: dict[str, float]) -> Any:
+    """The trial with these validation losses of its tasks, for every seed."""
+    results = fit.results.copy()
+    for task, loss in losses.items():
+        rows = (results.task == task) & (results.part == "validation") & (results.metric == "loss")
+        assert rows.any()
+        results.loc[rows, "value"] = loss
+    return Fit(**{**vars(fit), "results": results})
+
+
+@pytest.mark.parametrize("each_task", [False, True])
+def test_a_validation_loss_of_exactly_0_wins(trials, each_task):
+    fits = {
+        "first": with_losses(trials["quick"], {"large": 0.95, "small": 1.0}),
+        "second": with_losses(trials["quick"], {"large": 0.0, "small": 1.0}),
+    }
+    chosen = select(fits, each_task).choices
+    assert (chosen["large"] == "second").all()
+    assert (chosen["small"] == ("first" if each_task else "second")).all()
+    perfect = {name: with_losses(fit, {"large": 0.0, "small": 0.0}) for name, fit in fits.items()}
+    assert (select(perfect, each_task).choices == "first").all(axis=None)
+
+
+@pytest.mark.parametrize("each_task", [False, True])
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_never_wins(trials, each_task, loss):
+    good, bad = trials["quick"], with_losses(trials["quick"], {"large": loss, "small": loss})
+    for fits in ({"bad": bad, "good": good}, {"good": good, "bad": bad}):
+        assert (select(fits, each_task).choices == "good").all(axis=None)
+    with pytest.raises(UsageError, match=r"No trial has a finite validation loss .* for seed 0"):
+        select({"bad": bad, "worse": bad}, each_task)
+
+
+def test_no_trial_is_refused():
+    with pytest.raises(UsageError, match="no trial to choose from"):
+        select({})
 
 
 def test_trials_that_cannot_be_compared_are_refused(trials):

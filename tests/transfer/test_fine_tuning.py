@@ -1,143 +1,101 @@
-from functools import partial
+"""Fine-tuning and linear probing, which are called as `fit(start=...)` calls them."""
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mtlbook.data import Holdout, constructed
 from mtlbook.errors import UsageError
+from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
-from mtlbook.tasks import Task
-from mtlbook.training.fit import Fit, fit
 from mtlbook.transfer.fine_tuning import fine_tuning, linear_probing
 
 SEEDS = (3, 1)
-SPLIT = Holdout(train=60, validation=10, test=10)
-INPUTS, WIDTH = 5, 3
-# The error of a quadratic shrinks by about the root of the momentum a step.
-HEAVY_BALL = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+INPUTS, WIDTH, ROWS = 5, 3, 60
+
+pytestmark = pytest.mark.usefixtures("double")
 
 
-def data(seed: int):
-    return constructed.related_tasks(
-        seed, tasks=2, rows=80, inputs=INPUTS, features=WIDTH, linear=True, same_inputs=True
-    ).data
+def normal(*shape: int, purpose: str) -> Tensor:
+    return torch.randn(*shape, generator=generator(0, purpose), dtype=torch.float64)
 
 
-def network(task: str, activation: type[nn.Module] = nn.Identity) -> HardSharing:
-    return HardSharing(
-        [nn.Linear(INPUTS, WIDTH), activation()], [Task.regression(task)], width=WIDTH
-    )
+X = normal(ROWS, INPUTS, purpose="inputs")
 
 
-def train(task: str, **options) -> Fit:
-    options = {"steps": 20, "batch_size": None, "stopping": None} | options
-    build = partial(network, task)
-    return fit(build, data, seeds=SEEDS, tasks=[task], split=SPLIT, device="cpu", **options)
+def network(task: str, width: int = WIDTH) -> HardSharing:
+    return HardSharing(lambda: [nn.Linear(INPUTS, width)], {task: nn.Linear(width, 1)})
 
 
 @pytest.fixture(scope="module")
-def source() -> Fit:
-    return train("task_1")
+def sources() -> dict[int, HardSharing]:
+    return {seed: network("task_1").double() for seed in SEEDS}
 
 
-def trunk(model: nn.Module) -> dict[str, torch.Tensor]:
-    return model.get_submodule("trunk").state_dict()
+def train(model: nn.Module, y: Tensor, steps: int) -> None:
+    """Gradient descent with momentum, whose error on a quadratic shrinks by its root a step."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(trained, lr=0.1, momentum=0.9)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        (model(X)["task_2"] - y).square().mean().backward()
+        optimiser.step()
 
 
-def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    return {name: values.clone() for name, values in module.state_dict().items()}
+
+
+def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("start", [fine_tuning, linear_probing])
-def test_before_any_step_the_trunk_is_the_source_models_of_the_same_seed(source, start):
-    target = train("task_2", initialise=start(source.model), steps=1, learning_rate=0.0)
-    fresh = train("task_2", steps=1, learning_rate=0.0)
+def test_the_trunk_becomes_the_source_models_of_the_same_seed(sources, start):
+    begin = start(sources.get)
     for seed in SEEDS:
-        assert_equal(trunk(target.model(seed)), trunk(source.model(seed)))
-        heads = [one.model(seed).get_submodule("heads").state_dict() for one in (target, fresh)]
-        assert_equal(*heads)
-    first, second = (trunk(target.model(seed))["0.weight"] for seed in SEEDS)
+        target = network("task_2")
+        fresh = copied(target.heads)
+        begin(target, seed)
+        assert_equal(copied(target.trunk), copied(sources[seed].trunk))
+        assert_equal(copied(target.heads), fresh)
+    first, second = (sources[seed].get_parameter("trunk.0.weight") for seed in SEEDS)
     assert not torch.equal(first, second)
 
 
-def test_fine_tuning_moves_the_trunk_and_leaves_the_source_as_it_was(source):
-    before = {seed: {k: v.clone() for k, v in trunk(source.model(seed)).items()} for seed in SEEDS}
-    target = train("task_2", initialise=fine_tuning(source.model))
-    for seed in SEEDS:
-        assert_equal(trunk(source.model(seed)), before[seed])
-        assert not torch.allclose(trunk(target.model(seed))["0.weight"], before[seed]["0.weight"])
+def test_fine_tuning_moves_the_trunk_and_leaves_the_source_as_it_was(sources):
+    source, target = sources[SEEDS[0]], network("task_2")
+    before = copied(source)
+    fine_tuning(sources.get)(target, SEEDS[0])
+    train(target, normal(ROWS, 1, purpose="targets"), steps=5)
+    assert_equal(copied(source), before)
+    assert not torch.allclose(target.get_parameter("trunk.0.weight"), before["trunk.0.weight"])
 
 
-def test_linear_probing_trains_the_head_alone(source):
-    target = train("task_2", initialise=linear_probing(source.model))
-    assert target.cost.parameters == WIDTH + 1
-    for seed in SEEDS:
-        assert_equal(trunk(target.model(seed)), trunk(source.model(seed)))
+def test_a_linear_probe_becomes_least_squares_on_the_sources_features(sources):
+    source, target = sources[SEEDS[0]], network("task_2")
+    linear_probing(sources.get)(target, SEEDS[0])
+    trained = [p for p in target.parameters() if p.requires_grad]
+    assert sum(p.numel() for p in trained) == WIDTH + 1
+    y = normal(ROWS, 1, purpose="targets")
+    train(target, y, steps=400)
+    assert_equal(copied(target.trunk), copied(source.trunk))
+    features = source.trunk(X).detach().numpy()
+    design = np.column_stack([features, np.ones(ROWS)])
+    solution, *_ = np.linalg.lstsq(design, y.numpy(), rcond=None)
+    found = target(X)["task_2"].detach().numpy()
+    np.testing.assert_allclose(found, design @ solution, atol=1e-6)
 
 
-def test_a_linear_probe_becomes_least_squares_on_the_sources_features(source):
-    target = train(
-        "task_2",
-        initialise=linear_probing(source.model),
-        steps=300,
-        optimiser=HEAVY_BALL,
-    )
-    for number, seed in enumerate(SEEDS):
-        own = data(seed)
-        rows = SPLIT.draw(own, seed).train
-        features = source.model(seed).get_submodule("trunk")(own.inputs).detach().numpy()
-        design = np.column_stack([features, np.ones(len(features))])
-        known = own.targets["task_2"].numpy()
-        solution, *_ = np.linalg.lstsq(design[rows], known[rows], rcond=None)
-        expected = design[target.test[number]] @ solution
-        np.testing.assert_allclose(target.predictions["task_2"][number], expected, atol=1e-6)
+def test_other_parts_can_be_named(sources):
+    target = network("task_1")
+    fine_tuning(sources.get, parts=["trunk", "heads"])(target, SEEDS[0])
+    assert_equal(copied(target), copied(sources[SEEDS[0]]))
 
 
-def test_a_source_that_knows_the_features_needs_few_labels(source):
-    # From the true trunk the head is linear regression in three features: exact without noise,
-    # where the five inputs themselves have more unknowns than there are labels.
-    world = constructed.related_tasks(
-        0, tasks=2, rows=80, inputs=INPUTS, features=WIDTH, linear=True, noise=0.0
-    )
-    knowing = network("task_1")
-    with torch.no_grad():
-        weight, bias = knowing.trunk.parameters()
-        weight.copy_(world.features["task_1"].mT)
-        bias.zero_()
-    probed = fit(
-        partial(network, "task_2"),
-        world.data,
-        seeds=[0],
-        tasks=["task_2"],
-        split=Holdout(train=INPUTS, validation=10, test=50),
-        steps=300,
-        batch_size=None,
-        stopping=None,
-        optimiser=HEAVY_BALL,
-        initialise=linear_probing(lambda seed: knowing.double()),
-        device="cpu",
-    )
-    assert probed.score("task_2")[0] < 1e-6
-
-
-def test_other_parts_can_be_named(source):
-    target = network("task_1").double()
-    fine_tuning(source.model, parts=["trunk", "heads"])(target, SEEDS[0])
-    assert_equal(target.state_dict(), source.model(SEEDS[0]).state_dict())
-
-
-@pytest.mark.parametrize(
-    ("part", "model"),
-    [
-        ("encoder", network("task_2")),
-        ("trunk", HardSharing([nn.Linear(INPUTS, 7)], [Task.regression("task_2")], width=7)),
-    ],
-    ids=["missing", "of another width"],
-)
-def test_a_part_that_does_not_fit_is_named(source, part, model):
+@pytest.mark.parametrize(("part", "width"), [("encoder", WIDTH), ("trunk", 7)])
+def test_a_part_that_does_not_fit_is_named(sources, part, width):
     with pytest.raises(
         UsageError, match=f"The part '{part}' of the trained model cannot be copied"
     ):
-        fine_tuning(source.model, parts=[part])(model, SEEDS[0])
+        fine_tuning(sources.get, parts=[part])(network("task_2", width), SEEDS[0])

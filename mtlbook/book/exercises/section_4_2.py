@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtlbook.book.exercises import WrongAnswer, exercise
-from mtlbook.mechanisms.attention_focusing import InputLasso
+from mtlbook.sharing.input_lasso import InputLasso
 
 
 def input_gradient(

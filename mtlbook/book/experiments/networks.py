@@ -59,7 +59,11 @@ def hard_sharing(
         ['kind', 'price']
     """
     # The stages are made before the heads: their initial weights are the generator's first draws.
-    return HardSharing(stages(), tasks, width, branch_at, same_start, head)
+    first = stages()
+    branched = branch_at is not None and branch_at < len(first) and not same_start
+    made = iter([first, *(stages() for _ in tasks[1:] if branched)])
+    heads = {task.name: head(width, task) for task in tasks}
+    return HardSharing(lambda: next(made), heads, branch_at=branch_at, same_start=same_start)
 
 
 def separate_networks(

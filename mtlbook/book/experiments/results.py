@@ -1,7 +1,6 @@
 """What trained networks achieved: errors, their reduction, the network that was chosen."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import numpy as np
 from jaxtyping import Float
@@ -9,7 +8,7 @@ from torch import nn
 
 from mtlbook.statistics import Effect, paired_effect
 from mtlbook.tasks import Task
-from mtlbook.training.fit import Fit
+from mtlbook.training.results import Fit
 from mtlbook.training.selection import Selected
 
 Trained = Fit | Selected
@@ -103,4 +102,4 @@ def trained_network(trained: Trained, seed: int, task: str | None = None) -> nn.
     if isinstance(trained, Selected):
         column = trained.choices.columns[0] if task is None else task
         trained = trained.fits[trained.choices.loc[seed, column]]
-    return deepcopy(trained.model(seed, task)).cpu().requires_grad_(False)
+    return trained.model(seed, task).requires_grad_(False)

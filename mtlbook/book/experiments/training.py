@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from mtlbook.book.experiments._bridge import Data, fit_trials
 from mtlbook.book.page import Page
 from mtlbook.errors import UsageError
-from mtlbook.training.fit import Fit
+from mtlbook.training.fit import Data, fit_trials
+from mtlbook.training.results import Fit
 from mtlbook.training.selection import Selected, select
 from mtlbook.training.settings import Optimiser, Settings, Trial
-from mtlbook.weighting.linear_scalarisation import LinearScalarisation
 
 Build = Callable[..., nn.Module]
 Trials = Mapping[str, Mapping[str, Any]]
@@ -63,7 +62,11 @@ def search(
     Raises:
         UsageError: as for `train`.
     """
-    common: dict[str, Any] = {"device": page.device, "progress_label": f"section {page.section}"}
+    common: dict[str, Any] = {
+        "device": page.device,
+        "progress_label": f"section {page.section}",
+        "stopping": "sum",
+    }
     groups: list[tuple[dict[str, Any], dict[str, Trial]]] = []
     for name, changed in trials.items():
         rest = common | settings | dict(changed)
@@ -107,9 +110,9 @@ def tuned(
         seeds: as for `search`.
         **settings: as for `search`.
     """
-    stopping = settings.get("stopping", "sum")
     if each_task is None:
-        each_task = stopping not in ("sum", "relative", None)
+        stopping = settings.get("stopping")
+        each_task = isinstance(stopping, str) and stopping not in ("sum", "relative")
     return select(search(page, build, data, trials, seeds=seeds, **settings), each_task=each_task)
 
 
@@ -160,11 +163,6 @@ def crossed(*axes: Trials) -> dict[str, dict[str, Any]]:
             changed |= own
         grid[", ".join(name for name, _ in combination)] = changed
     return grid
-
-
-def fixed_weights(weights: Mapping[str, float]) -> nn.Module:
-    """A combiner: the weighted sum of the tasks' losses, in the order of the data's tasks."""
-    return LinearScalarisation(list(weights.values()))
 
 
 def _optimiser(settings: dict[str, Any]) -> Optimiser | None:

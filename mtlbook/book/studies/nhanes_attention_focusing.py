@@ -4,6 +4,7 @@ Data: NHANES 2017-2018 (`mtlbook.data.nhanes`), adults with measures of their bo
 nine PHQ-9 answers and the screening diagnosis (sum of the answers at least 10). The inputs are the
 real measures and, behind them, a copy of all of them that belongs to *another* person
 (`mtlbook.mechanisms.attention_focusing.disguised`): half of the inputs are irrelevant for certain.
+Inputs and answers are standardised with what the training rows say.
 
 Methods, all with one hidden layer of tanh units:
 
@@ -14,10 +15,10 @@ Methods, all with one hidden layer of tanh units:
   shows, so that answers and diagnosis have no relevant input in common.
 
 Each method has the trials of `TRIALS` (width, step size, weight decay, strength of a lasso over the
-inputs), trained by gradient descent on all rows (`descent`); the least logistic loss of the
-diagnosis on the validation part decides where training stops and which trial counts, seed by seed.
-`EXAMPLES` training rows are drawn for each seed, of which some 9 % have the diagnosis, and the same
-validation and test rows for each number of examples; a seed also draws the copies.
+inputs), trained by gradient descent on all rows; the least logistic loss of the diagnosis on the
+validation part decides where training stops and which trial counts, seed by seed. `EXAMPLES`
+training rows are drawn for each seed, of which some 9 % have the diagnosis, and the same validation
+and test rows for each number of examples; a seed also draws the copies.
 
 Metrics, all on the diagnosis: on test data the `area under the curve` of the receiver operating
 characteristic, the `average precision` and the logistic `loss`; of the network the `share of
@@ -36,20 +37,21 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
 from mtlbook.data import nhanes
-from mtlbook.data.multi_task_data import Holdout, MultiTaskData
+from mtlbook.data.multi_task_data import Holdout
+from mtlbook.data.scaling import RawTable
 from mtlbook.devices import resolve
 from mtlbook.mechanisms.attention_focusing import (
     Attended,
-    InputLasso,
-    descent,
     disguised,
     sensitivities,
     share,
     squared_weights,
 )
 from mtlbook.sharing.hard import HardSharing
+from mtlbook.sharing.input_lasso import InputLasso
 from mtlbook.tasks import Task
 from mtlbook.training.fit import Fit, fit
+from mtlbook.training.mean_loss_descent import mean_loss_descent
 from mtlbook.training.selection import select
 
 SECTION = "4.2"
@@ -105,7 +107,7 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
 
 
 def _method(
-    table: MultiTaskData,
+    table: RawTable,
     looks_at: Mapping[str, int],
     tasks: Sequence[str],
     examples: int,
@@ -113,10 +115,11 @@ def _method(
     device: str,
 ) -> list[dict[str, object]]:
     """What the trial that validation data choose gives for each seed."""
+    split = Holdout(train=examples, validation=VALIDATION, test=TEST)
 
     @cache
     def world(seed: int) -> Attended:
-        return disguised(table, seed, looks_at=looks_at, blocks=2)
+        return disguised(table, seed, looks_at=looks_at, blocks=2, split=split)
 
     trials = {}
     for trial in TRIALS:
@@ -130,11 +133,11 @@ def _method(
             lambda seed: world(seed).data,
             seeds=seeds,
             tasks=tasks,
-            split=Holdout(train=examples, validation=VALIDATION, test=TEST),
+            split=split,
             steps=STEPS,
             batch_size=None,
             optimiser=partial(
-                descent,
+                mean_loss_descent,
                 step_size=trial.step_size,
                 tasks=len(tasks),
                 weight_decay=trial.weight_decay,

@@ -2,7 +2,8 @@
 
 Ten tasks, the nine answers of the PHQ-9 and the diagnosis that their sum gives, from age, sex,
 income and measures of body and blood (`mtlbook.data.nhanes`): 500 training, 500 validation and
-1,000 test rows, drawn anew for each seed; networks of one hidden layer of tanh units.
+1,000 test rows, drawn anew for each seed and standardised with what the training rows say; networks
+of one hidden layer of tanh units.
 
 1. *Fit to shuffled labels.* Each task's labels are permuted among the rows, by itself, and
    separate and shared networks of 16 units are trained on 500 of them without any regulariser.
@@ -16,8 +17,8 @@ income and measures of body and blood (`mtlbook.data.nhanes`): 500 training, 500
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import product
 
 import numpy as np
@@ -26,6 +27,7 @@ import torch
 from torch import nn
 
 from mtlbook.data import Holdout, MultiTaskData, nhanes
+from mtlbook.data.scaling import RawTable, scaled
 from mtlbook.layers.dropout import Dropout
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
@@ -62,13 +64,21 @@ ALONE = Grid(rates=(0.003, 0.006, 0.01, 0.02, 0.03, 0.06), widths=(4, 8, 16, 32)
 
 def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
     """The results: columns seed, measure, network, regulariser, metric and value."""
-    data = nhanes.load()
+    table = nhanes.load()
+    tasks = [task.name for task in table.tasks]
     train = partial(_train, seeds=seeds, device=device)
-    constant = constant_losses(data)
+    data = cache(partial(scaled, table, SPLIT))
+    of_seeds = [constant_losses(data(seed)) for seed in seeds]
+    constant = {task: np.array([losses[task] for losses in of_seeds]) for task in tasks}
+
+    @cache
+    def noise(seed: int) -> MultiTaskData:
+        return scaled(shuffled(table, seed), SPLIT, seed)
+
     found = {}
     for name, branch_at in NETWORKS.items():
         (on_noise,) = train(
-            branch_at, partial(shuffled, data), Grid((0.01,), (UNITS_ON_NOISE,)), stopping=None
+            branch_at, noise, Grid((0.01,), (UNITS_ON_NOISE,)), stopping=None
         ).values()
         found["fit to shuffled labels", name, "none"] = 1 - np.mean(
             [on_noise.score(task, "loss", "train") / loss for task, loss in constant.items()],
@@ -103,26 +113,26 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
     )
 
 
-def shuffled(data: MultiTaskData, seed: int) -> MultiTaskData:
-    """The data with each task's labels permuted among the rows by themselves."""
-    rows = len(data.inputs)
+def shuffled(table: RawTable, seed: int) -> RawTable:
+    """The table with each task's labels permuted among the rows by themselves."""
+    rows = len(table.inputs)
     targets = {
         name: values[torch.randperm(rows, generator=generator(seed, "shuffled labels", name))]
-        for name, values in data.targets.items()
+        for name, values in table.targets.items()
     }
-    return MultiTaskData.multi_label(data.tasks, data.inputs, targets)
+    return replace(table, targets=targets)
 
 
 def _train(
     branch_at: int | None,
-    data: MultiTaskData | Callable[[int], MultiTaskData],
+    data: Callable[[int], MultiTaskData],
     grid: Grid,
     *,
     stopping: str | None,
     seeds: Sequence[int],
     device: str,
 ) -> dict[str, Fit]:
-    first = data if isinstance(data, MultiTaskData) else data(seeds[0])
+    first = data(seeds[0])
 
     def network(width: int, dropout: float) -> HardSharing:
         layers = [nn.Linear(first.inputs.shape[1], width), nn.Tanh(), Dropout(dropout)]

@@ -83,7 +83,7 @@ def contestants(
         "dtype": torch.float32,
     }
     rates = {f"rate {rate:g}": rate for rate in LEARNING_RATES}
-    optimisers = {name: partial(descent, rate=rate) for name, rate in rates.items()}
+    optimisers = {name: partial(momentum_descent, rate=rate) for name, rate in rates.items()}
     apart = partial(split_network, 0)
     trained = fit_trials(apart, data, optimisers=optimisers, steps=steps, stopping="each", **common)
 
@@ -106,7 +106,7 @@ def contestants(
             for name, rate in rates.items()
         }
 
-    separate = second_training(apart, go_on, descent, stopping="each")
+    separate = second_training(apart, go_on, momentum_descent, stopping="each")
     stitched = second_training(stitched_network, stitch, descent_with_units)
     splits = {
         f"split after {shared}": fit_trials(
@@ -181,7 +181,7 @@ def stitch(trained: Fit, model: nn.Module, seed: int) -> None:
         model.start_from(task.name, branch.children(), source.get_submodule(f"heads.{task.name}"))
 
 
-def descent(named: list[tuple[str, Tensor]], rate: float) -> torch.optim.SGD:
+def momentum_descent(named: list[tuple[str, Tensor]], rate: float) -> torch.optim.SGD:
     """Gradient descent with momentum."""
     return torch.optim.SGD([values for _, values in named], lr=rate, momentum=0.9)
 

@@ -5,9 +5,11 @@ people, so that what the inputs leave open is noise of each school's own, and th
 the setting of section 4.1 on data that nobody constructed for it.
 
 Protocol. The data are those of Bakker and Heskes (JMLR 4, 2003) in the coding of Argyriou, Evgeniou
-and Pontil (2007): 15,362 students of 139 schools, 27 inputs; inputs and scores are standardised
-over all students. 74 schools have 100 students or more. For each seed 64 of them are drawn; of each
-40 students are the test, up to 40 others for training and up to 20 others for validation.
+and Pontil (2007): 15,362 students of 139 schools, 27 inputs. 74 schools have 100 students or more.
+For each seed 64 of them are drawn; of each 40 students are the test, up to 40 others for training
+and up to 20 others for validation. Inputs and scores are standardised with means and standard
+deviations of the training students of the 64 schools; errors are reported in units of the variance
+of all students' scores.
 
 * *Dials*: m = 5, 10, 20 or 40 students a school for training (and half as many for validation), and
   groups of T = 1, 4, 16 or 64 schools, each group with a network of its own: one hidden layer that
@@ -26,7 +28,7 @@ squares on random 75 % of all students: about 34 % total, and 22 % within school
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -40,7 +42,7 @@ from mtlbook.data import Consecutive, MultiTaskData
 from mtlbook.data.multi_task_data import PARTS
 from mtlbook.data.registry import fetch
 from mtlbook.data.scaling import standardised
-from mtlbook.data.school import read_schools
+from mtlbook.data.school import MEASURED, read_schools
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 from mtlbook.training.fit import Fit, fit
@@ -67,10 +69,37 @@ class Students:
 
     Attributes:
         inputs, scores: of the parts train, validation and test.
+        level, spread: the unit of the scores: these times `spread` plus `level` are in units of the
+            scores of all students, in which errors are reported.
     """
 
     inputs: Mapping[str, Float[Tensor, "schools students inputs"]]
     scores: Mapping[str, Float[Tensor, "schools students"]]
+    level: float = 0.0
+    spread: float = 1.0
+
+    def standardised(self, reference: "Students") -> "Students":
+        """The students in units of the training students of `reference`."""
+        known, marks = reference.inputs["train"].flatten(0, 1), reference.scores["train"]
+        level, spread = float(marks.mean()), float(marks.std(correction=0))
+        return Students(
+            {
+                part: standardised(x.flatten(0, 1), known).view_as(x)
+                for part, x in self.inputs.items()
+            },
+            {part: (y - level) / spread for part, y in self.scores.items()},
+            level,
+            spread,
+        )
+
+    def reported(self, scores: Float[np.ndarray, "schools test"]) -> Float[np.ndarray, "..."]:
+        """Scores, or predictions of them, in units of the scores of all students."""
+        return self.spread * scores + self.level
+
+    @property
+    def truth(self) -> Float[np.ndarray, "schools test"]:
+        """The test scores in units of the scores of all students."""
+        return self.reported(self.scores["test"].numpy())
 
     def group(self, schools: Sequence[int]) -> MultiTaskData:
         """Some schools as one regression; the last input is a school's number in the group."""
@@ -120,8 +149,8 @@ def run(
     """
     rows = []
     for m in students:
-        chosen = {seed: draw(seed, schools, m) for seed in seeds}
-        truth = {seed: own.scores["test"].numpy() for seed, own in chosen.items()}
+        drawn = {seed: draw(seed, schools, m) for seed in seeds}
+        chosen = {seed: own.standardised(own) for seed, own in drawn.items()}
         mixed = {seed: shuffled_inputs(own, seed) for seed, own in chosen.items()}
         predicted = {
             ("networks", t): networks(chosen, t, m, schools, steps, device) for t in together
@@ -133,11 +162,13 @@ def run(
             size = 1 if model is alone else schools
             predicted[name, size] = {seed: model(own) for seed, own in chosen.items()}
         for (method, t), of_seeds in predicted.items():
-            for seed in seeds:
-                separate = school_errors(predicted["networks", 1][seed], truth[seed])
-                own = school_errors(of_seeds[seed], truth[seed])
-                worse = {"schools worse than alone": 100 * float((own > separate).mean())}
-                for metric, value in (scores(of_seeds[seed], truth[seed]) | worse).items():
+            for seed, students_of_seed in chosen.items():
+                truth = students_of_seed.truth
+                found = students_of_seed.reported(of_seeds[seed])
+                separate = students_of_seed.reported(predicted["networks", 1][seed])
+                own, theirs = school_errors(found, truth), school_errors(separate, truth)
+                worse = {"schools worse than alone": 100 * float((own > theirs).mean())}
+                for metric, value in (scores(found, truth) | worse).items():
                     rows.append((seed, method, t, m, metric, value))
     rows += [
         (seed, "least squares, 75 % of all students", 139, 0, metric, value)
@@ -148,12 +179,17 @@ def run(
 
 
 def published() -> tuple[list[Float[Tensor, "students 27"]], list[Float[Tensor, " students"]]]:
-    """Inputs (without the constant) and scores of each school, standardised over all students."""
+    """Inputs (without the constant) and scores of each school, the latter in the reported unit.
+
+    The unit, mean 0 and variance 1 over all students, is that of errors in the record. What is
+    learnt from is put into units of training students, `Students.standardised`, and so does not
+    depend on it.
+    """
     inputs, scores = read_schools(fetch("school") / "school.mat")
-    sizes = [len(school) for school in scores]
+    every = torch.cat(scores)
     return (
-        list(standardised(torch.cat(inputs)[:, :-1]).split(sizes)),
-        list(standardised(torch.cat(scores)).flatten().split(sizes)),
+        [school[:, MEASURED] for school in inputs],
+        [standardised(own, every).flatten() for own in scores],
     )
 
 
@@ -181,13 +217,11 @@ def shuffled_inputs(students: Students, seed: int) -> Students:
     schools, _, columns = students.inputs["test"].shape
     source = generator(seed, "order of the inputs")
     orders = [torch.randperm(columns, generator=source) for _ in range(schools)]
-    return Students(
-        {
-            part: torch.stack([own[:, order] for own, order in zip(x, orders, strict=True)])
-            for part, x in students.inputs.items()
-        },
-        students.scores,
-    )
+    inputs = {
+        part: torch.stack([own[:, order] for own, order in zip(x, orders, strict=True)])
+        for part, x in students.inputs.items()
+    }
+    return replace(students, inputs=inputs)
 
 
 def networks(

@@ -14,7 +14,7 @@ be explained; with the mean of the test students of the same school (`within sch
 while a wrong mean of a school still counts as an error.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int
 
 from mtlbook.data import school
-from mtlbook.data.multi_task_data import Holdout
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.non_neural.block_sparse import BlockSparseRegression
 from mtlbook.non_neural.dirty_model import DirtyModel
 from mtlbook.non_neural.linear_model import MultiTaskLinearModel
@@ -35,6 +35,7 @@ SECTION = "5.1"
 DATA = ("school",)
 SEEDS = 10
 FOLDS = 5
+SPLIT = Holdout(train=0.75, validation=0.0, test=0.25)
 TOLERANCE = 1e-5
 
 
@@ -60,10 +61,10 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:  # noqa: ARG001
 
     Everything runs on the CPU, whatever the device.
     """
-    students, splits = load(seeds)
+    data = school.load()
     rows = []
-    for seed, (train, test) in zip(seeds, splits, strict=True):
-        training, held_out = standardised(students[train], students[test])
+    for seed in seeds:
+        training, held_out = drawn(data, seed)
         folds = fold_numbers(training.schools, seed)
         for name, method in methods().items():
             weights, choice = tuned(method, training, folds)
@@ -73,33 +74,22 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:  # noqa: ARG001
     return pd.DataFrame(rows)
 
 
-def load(
-    seeds: Sequence[int],
-) -> tuple[Students, Iterator[tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]]]:
-    """All students as published, and the training and the test rows of each seed."""
-    data = school.load(standardise=False)
+def drawn(data: MultiTaskData, seed: int) -> tuple[Students, Students]:
+    """A seed's training and test students, in units of the training students."""
+    split = SPLIT.draw(data, seed)
+    students = as_arrays(school.scaled(data, SPLIT, seed))
+    return students[split.train.numpy()], students[split.test.numpy()]
+
+
+def as_arrays(data: MultiTaskData) -> Students:
+    """All students of all schools."""
     owner = np.zeros(len(data.inputs), dtype=np.int64)
     scores = np.zeros(len(data.inputs))
     for number, task in enumerate(data.tasks):
         own = data.labelled[task.name].numpy()
         owner[own] = number
         scores[own] = data.targets[task.name][own, 0].numpy()
-    drawn = (Holdout(train=0.75, validation=0.0, test=0.25).draw(data, seed) for seed in seeds)
-    splits = ((split.train.numpy(), split.test.numpy()) for split in drawn)
-    return Students(data.inputs.numpy(), scores, owner), splits
-
-
-def standardised(training: Students, test: Students) -> tuple[Students, Students]:
-    """Both parts in units of the training part; the constant, the last input, stays."""
-    means, spreads = training.inputs.mean(axis=0), training.inputs.std(axis=0)
-    means[-1], spreads[-1] = 0, 1
-    mean, spread = training.scores.mean(), training.scores.std()
-    spreads[spreads == 0] = 1
-    first, second = (
-        Students((part.inputs - means) / spreads, (part.scores - mean) / spread, part.schools)
-        for part in (training, test)
-    )
-    return first, second
+    return Students(data.inputs.numpy(), scores, owner)
 
 
 def fold_numbers(schools: Int[np.ndarray, " students"], seed: int) -> Int[np.ndarray, " students"]:

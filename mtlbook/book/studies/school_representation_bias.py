@@ -6,7 +6,9 @@ are draws from one environment in the sense of Baxter (2000), if anything is.
 Protocol. Data, coding, schools and students are drawn as in `school_data_augmentation`: of the 74
 schools with 100 students or more each seed draws 64, and of each school 40 students for the test,
 up to 40 others for training and up to 20 others for validation. The first 16 schools are **new**;
-the others are known.
+the others are known. Inputs and scores are standardised with means and standard deviations of the
+known schools' training students; errors are reported in units of the variance of all students'
+scores.
 
 * *Representation*: a hidden tanh layer with a linear head for each of K = 1, 4, 16 or 48 known
   schools, trained on 40 students of each; four settings of width, learning rate and weight decay,
@@ -26,6 +28,7 @@ far apart (pooled least squares on all 139 schools: about 34 % and 22 to 25 %).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -48,9 +51,8 @@ from mtlbook.book.studies.school_data_augmentation import (
 )
 from mtlbook.data import Consecutive
 from mtlbook.data.multi_task_data import PARTS
-from mtlbook.mechanisms.eavesdropping import hidden_layer
-from mtlbook.mechanisms.representation_bias import tuned_head
 from mtlbook.training.selection import select
+from mtlbook.transfer.linear_probe import hidden_layer, tuned_head
 
 SECTION = "4.4"
 DATA = ("school",)
@@ -82,15 +84,17 @@ def run(
     Metrics: the mean squared error averaged over the new schools, in units of the scores' variance,
     and both explained variances, in percent.
     """
-    old = {seed: part(draw(seed, schools, LEARNT_FROM), range(new, schools)) for seed in seeds}
+    raw = {seed: part(draw(seed, schools, LEARNT_FROM), range(new, schools)) for seed in seeds}
+    old = {seed: own.standardised(own) for seed, own in raw.items()}
     laws = {seed: common_law(old[seed]) for seed in seeds}
     layers = {count: representations(old, count, steps, device) for count in known}
     rows = []
     for m in students:
-        chosen = {seed: part(draw(seed, schools, m), range(new)) for seed in seeds}
+        chosen = {
+            seed: part(draw(seed, schools, m), range(new)).standardised(raw[seed]) for seed in seeds
+        }
         separate = networks(chosen, 1, m, new, steps, device)
         for seed, own in chosen.items():
-            truth = own.scores["test"].numpy()
             predicted = {
                 ("network alone", 0): separate[seed],
                 ("ridge alone", 0): alone(own),
@@ -102,16 +106,18 @@ def run(
             rows += [
                 (seed, method, count, m, metric, value)
                 for (method, count), values in predicted.items()
-                for metric, value in scores(values, truth).items()
+                for metric, value in scores(own.reported(values), own.truth).items()
             ]
     return pd.DataFrame(rows, columns=["seed", "method", "schools", "students", "metric", "value"])
 
 
 def part(students: Students, schools: range) -> Students:
-    """Some of the drawn schools."""
-    return Students(
-        {name: own[list(schools)] for name, own in students.inputs.items()},
-        {name: own[list(schools)] for name, own in students.scores.items()},
+    """Some of the schools."""
+    own = slice(schools.start, schools.stop)
+    return replace(
+        students,
+        inputs={name: x[own] for name, x in students.inputs.items()},
+        scores={name: y[own] for name, y in students.scores.items()},
     )
 
 

@@ -1,11 +1,10 @@
 """The study of MNIST and USPS: its parts on made-up images, and all of it at a tiny size."""
 
-import pytest
 import torch
 
 from mtlbook.book.studies import mnist_to_usps as study
-from mtlbook.data import registry
 from mtlbook.data.shifted_digits import DIGIT
+from tests.book.studies.stand_ins import digits
 
 
 def plain(count: int, value: float) -> torch.Tensor:
@@ -44,15 +43,21 @@ def test_no_label_of_the_target_is_in_the_data():
     assert bool((data.targets[DIGIT.name][of_target] == 0).all())
 
 
-def test_the_whole_study_at_a_tiny_size():
-    for name in study.DATA:
-        if not registry.available(name):
-            pytest.skip(f"{name} is not in {registry.cache_folder()}: mtlbook data fetch {name}")
-    results = study.run([0], "cpu", steps=4)
+def test_the_whole_study_at_a_tiny_size(monkeypatch):
+    monkeypatch.setattr(study.mnist, "load", lambda: digits(train=260, test=40, side=28))
+    monkeypatch.setattr(study.usps, "load", lambda: digits(train=100, test=30, side=16))
+    for name, count in {"SOURCE": 200, "TARGET": 80, "VALIDATION": 40, "SOURCE_TEST": 30}.items():
+        monkeypatch.setattr(study, name, count)
+    results = study.run([0, 1], "cpu", steps=4)
     assert results.columns.tolist() == ["seed", "method", "metric", "value"]
+    assert results.groupby("seed").size().tolist() == [7, 7]
     by_method = results.groupby("method").metric.apply(set)
     measures = {"source error", "target error", "proxy A-distance"}
     assert by_method["source only"] == measures
     assert by_method["gradient reversal"] == measures | {"own domain head"}
     errors = results[results.metric.str.endswith("error")].value
+    # Shares of the 30 test images of each domain.
+    assert ((30 * errors - (30 * errors).round()).abs() < 1e-9).all()
     assert errors.between(0, 1).all()
+    # The domains' images differ in size, and so in sharpness.
+    assert results[results.metric == "proxy A-distance"].value.between(0, 2).all()

@@ -1,15 +1,11 @@
-"""The study of attention focusing, at a tiny size: on constructed people, and on the real ones."""
+"""The study of attention focusing, at a tiny size on constructed people."""
 
 import math
 
 import pytest
-import torch
 
 from mtlbook.book.studies import nhanes_attention_focusing as study
-from mtlbook.data import registry
-from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.randomness import generator
-from mtlbook.tasks import Task
+from tests.book.studies.stand_ins import people
 
 METHODS = {"alone", "with the answers", "with answers of others"}
 METRICS = {
@@ -30,15 +26,6 @@ def tiny(monkeypatch):
     monkeypatch.setattr(study, "TRIALS", study.TRIALS[1:3])
 
 
-def people(seed):
-    """Two hundred people whose two answers, and a diagnosis, say what two of five inputs say."""
-    x = torch.randn(200, 5, generator=generator(seed, "people"), dtype=torch.float64)
-    tasks = [Task.regression("mood"), Task.regression("sleep"), Task.binary("diagnosis")]
-    diagnosis = (x[:, 0] + x[:, 1] > 0.8).double()
-    targets = {"mood": x[:, 0], "sleep": x[:, 1], "diagnosis": diagnosis}
-    return MultiTaskData.multi_label(tasks, x, targets)
-
-
 def mean(results, **rows):
     for column, value in rows.items():
         results = results[results[column] == value]
@@ -47,7 +34,7 @@ def mean(results, **rows):
 
 @pytest.mark.usefixtures("tiny")
 def test_on_people_whose_answers_decide_everybody_finds_the_inputs(monkeypatch):
-    monkeypatch.setattr(study.nhanes, "load", lambda: people(0))
+    monkeypatch.setattr(study.nhanes, "load", people)
     results = study.run([0, 1], "cpu")
     assert list(results.columns) == ["examples", "method", "seed", "metric", "value"]
     assert len(results) == 2 * 3 * 2 * 5
@@ -61,13 +48,3 @@ def test_on_people_whose_answers_decide_everybody_finds_the_inputs(monkeypatch):
     weight = {m: mean(results, method=m, metric="share of weights") for m in METHODS}
     assert weight["with the answers"] > 0.8
     assert weight["with answers of others"] < 0.6
-
-
-@pytest.mark.usefixtures("tiny")
-def test_on_the_real_people():
-    if not registry.available("nhanes_2017"):
-        pytest.skip("nhanes_2017 is not in the cache: mtlbook data fetch nhanes_2017")
-    study_results = study.run([0, 1], "cpu")
-    assert set(study_results.method) == METHODS
-    assert study_results.value.map(math.isfinite).all()
-    assert study_results.value.between(0, 1.5).all()

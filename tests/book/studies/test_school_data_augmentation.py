@@ -1,16 +1,24 @@
-"""The School study at a tiny size on the real data, and its scores by hand."""
+"""The School study at a tiny size on made-up schools, and its scores by hand."""
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import r2_score
+from sklearn.preprocessing import StandardScaler
 
 from mtlbook.book.studies import school_data_augmentation as study
 from mtlbook.data import registry
+from tests.book.studies.stand_ins import schools
 
 needs_school = pytest.mark.skipif(
     not registry.available("school"), reason="school is not in the cache: mtlbook data fetch school"
 )
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Six schools of 100 students with four inputs in place of London's."""
+    monkeypatch.setattr(study, "published", schools)
 
 
 def test_explained_variance_by_both_definitions():
@@ -41,29 +49,42 @@ def test_each_school_has_its_own_head_on_a_common_layer():
         assert float(model(rows)["score"]) == pytest.approx(float(expected))
 
 
-@needs_school
+@pytest.mark.usefixtures("small")
 def test_fewer_students_are_the_first_of_more_and_the_test_stays():
     few, many = (study.draw(3, 4, m) for m in (5, 20))
     torch.testing.assert_close(few.inputs["train"], many.inputs["train"][:, :5])
     torch.testing.assert_close(few.scores["test"], many.scores["test"])
     parts = torch.cat([many.inputs[part] for part in ("train", "validation", "test")], dim=1)
-    assert parts.shape == (4, 20 + 10 + study.TEST, 27)
+    assert parts.shape == (4, 20 + 10 + study.TEST, 4)
 
 
-@needs_school
+@pytest.mark.usefixtures("small")
 def test_the_control_moves_the_inputs_of_each_school_alone():
     own = study.draw(0, 3, 5)
     mixed = study.shuffled_inputs(own, 0)
-    for school in range(3):
-        before, after = own.inputs["train"][school], mixed.inputs["train"][school]
-        assert not torch.equal(before, after)
+    pairs = list(zip(own.inputs["train"], mixed.inputs["train"], strict=True))
+    assert not all(torch.equal(before, after) for before, after in pairs)
+    for before, after in pairs:
         torch.testing.assert_close(before.sort(1).values, after.sort(1).values)
     # The same order in each part, so that what a school can learn by itself stays.
     ridge = study.alone(own)
     np.testing.assert_allclose(study.alone(mixed), ridge, atol=1e-8)
 
 
-@needs_school
+@pytest.mark.usefixtures("small")
+def test_units_are_those_of_the_training_students_and_are_undone_for_the_report():
+    raw = study.draw(0, 4, 10)
+    own = raw.standardised(raw)
+    peer = StandardScaler().fit(raw.inputs["train"].flatten(0, 1).numpy())
+    for part, x in raw.inputs.items():
+        expected = peer.transform(x.flatten(0, 1).numpy())
+        np.testing.assert_allclose(own.inputs[part].flatten(0, 1).numpy(), np.asarray(expected))
+    assert float(own.scores["train"].mean()) == pytest.approx(0)
+    assert float(own.scores["train"].std(correction=0)) == pytest.approx(1)
+    np.testing.assert_allclose(own.truth, raw.scores["test"].numpy())
+
+
+@pytest.mark.usefixtures("small")
 def test_a_tiny_run_has_every_method_and_finite_scores():
     table = study.run([0, 1], "cpu", schools=4, students=(5,), together=(1, 4), steps=5)
     assert list(table.columns) == ["seed", "method", "schools", "students", "metric", "value"]
@@ -81,6 +102,10 @@ def test_a_tiny_run_has_every_method_and_finite_scores():
         "method == 'networks' and schools == 1 and metric == 'schools worse than alone'"
     )
     assert set(worse["value"]) == {0.0}
+    # One law: who pools five students of four schools knows it better than who has five alone.
+    ridge = table.query("method == 'ridge' and metric == 'mean squared error'")
+    pooled, alone = (ridge[ridge["schools"] == size]["value"].mean() for size in (4, 1))
+    assert pooled < alone
 
 
 @needs_school

@@ -10,6 +10,7 @@ from sklearn.metrics import r2_score
 from mtlbook.book.studies import school_linear as study
 from mtlbook.data import registry
 from mtlbook.non_neural.block_sparse import BlockSparseRegression
+from tests.book.studies.stand_ins import schools_of_28_inputs
 
 needs_school = pytest.mark.skipif(
     not registry.available("school"), reason="school is not in the cache: mtlbook data fetch school"
@@ -67,16 +68,17 @@ def test_a_path_holds_what_a_cold_fit_finds():
         assert np.allclose(found, cold.coef_, atol=0.05)
 
 
-def test_standardising_takes_nothing_from_the_test_part():
-    people = students()
-    first, rest = people[np.arange(80)], people[np.arange(80, 120)]
-    training, test = study.standardised(first, rest)
+def test_a_seed_has_its_own_students_in_units_of_those_of_training():
+    data = schools_of_28_inputs()
+    training, test = study.drawn(data, 0)
+    assert (len(training.scores), len(test.scores)) == (180, 60)
+    assert np.bincount(training.schools).tolist() == [45] * 4
     assert np.allclose(training.inputs[:, :-1].mean(axis=0), 0)
     assert np.allclose(training.inputs[:, :-1].std(axis=0), 1)
-    assert np.array_equal(test.inputs[:, -1], np.ones(40))
+    assert np.array_equal(test.inputs[:, -1], np.ones(60))
     assert training.scores.std() == pytest.approx(1)
-    shifted, _ = study.standardised(first, people[np.arange(90, 120)])
-    assert np.array_equal(shifted.inputs, training.inputs)
+    again, _ = study.drawn(data, 1)
+    assert not np.array_equal(again.scores, training.scores)
 
 
 def test_folds_are_even_within_each_school_and_differ_between_seeds():
@@ -96,22 +98,34 @@ def test_cross_validation_chooses_the_strength_that_predicts_unseen_students():
     assert np.array_equal(weights, method(people)[1])
 
 
-@needs_school
 def test_the_study_runs_at_a_tiny_size(monkeypatch):
     tiny = {
         "pooled least squares": study.pooled,
-        "ridge for each school": partial(study.ridge, strengths=np.array([0.5])),
-        "ℓ1/ℓ2": partial(study.path, BlockSparseRegression(), [{"alpha": 0.5}]),
+        "ridge for each school": partial(study.ridge, strengths=np.array([100.0, 0.5])),
+        "ℓ1/ℓ2": partial(study.path, BlockSparseRegression(), [{"alpha": 0.1}]),
     }
     assert set(tiny) < set(study.methods())
     monkeypatch.setattr(study, "methods", lambda: tiny)
     monkeypatch.setattr(study, "FOLDS", 2)
     monkeypatch.setattr(study, "TOLERANCE", 1e-3)
-    results = study.run([0], "cpu")
+    monkeypatch.setattr(study.school, "load", schools_of_28_inputs)
+    results = study.run([0, 1], "cpu")
     assert list(results.columns) == ["seed", "method", "metric", "value"]
-    assert list(results["metric"]) == METRICS * 3
-    keys = zip(results["method"], results["metric"], strict=True)
-    values = dict(zip(keys, results["value"].tolist(), strict=True))
+    assert list(results["metric"]) == METRICS * 6
+    assert list(results["seed"]) == [0] * 9 + [1] * 9
+    wide = results.pivot_table(index="seed", columns=["method", "metric"], values="value")
+    values = dict(zip(wide.columns, wide.mean().tolist(), strict=True))
+    assert values["ridge for each school", "choice"] == 1
+    for method in tiny:
+        assert 20 < values[method, METRICS[0]] <= 100
+    # One law for all schools: 28 weights from 180 students against as many from 45.
+    assert values["pooled least squares", METRICS[1]] > values["ridge for each school", METRICS[1]]
+
+
+@needs_school
+def test_pooled_least_squares_has_the_explained_variance_of_the_literature():
+    training, held_out = study.drawn(study.school.load(), 0)
+    found = study.explained_variances(study.pooled(training)[0], held_out)
     # A pilot's figure for one regression for all students: 33.8 %, and 21.8 to 25.2 % within.
-    assert values["pooled least squares", METRICS[0]] == pytest.approx(33.8, abs=2)
-    assert values["pooled least squares", METRICS[1]] == pytest.approx(23.5, abs=2.5)
+    assert found[METRICS[0]] == pytest.approx(33.8, abs=2)
+    assert found[METRICS[1]] == pytest.approx(23.5, abs=2.5)

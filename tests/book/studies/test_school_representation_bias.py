@@ -4,10 +4,11 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
+from mtlbook.book.studies import school_data_augmentation
 from mtlbook.book.studies import school_representation_bias as study
 from mtlbook.book.studies.school_data_augmentation import Students
-from mtlbook.data import registry
 from mtlbook.randomness import generator
+from tests.book.studies.stand_ins import schools
 
 
 def constructed(schools: int, slopes: torch.Tensor) -> Students:
@@ -50,9 +51,11 @@ def test_part_keeps_the_order_of_the_schools():
 
 @pytest.fixture(scope="module")
 def results() -> pd.DataFrame:
-    if not registry.available("school"):
-        pytest.skip("school is not in the cache: mtlbook data fetch school")
-    return study.run(range(2), "cpu", schools=6, new=2, known=(1, 3), students=(5, 10), steps=10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(school_data_augmentation, "published", schools)
+        return study.run(
+            range(2), "cpu", schools=6, new=2, known=(1, 3), students=(5, 10), steps=10
+        )
 
 
 def test_every_method_is_measured_at_every_size(results):

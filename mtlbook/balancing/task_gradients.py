@@ -1,0 +1,185 @@
+"""The tasks' gradients at shared parameters, their Gramian, and their weighted sum."""
+
+from collections.abc import Iterable
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mtlbook.balancing.shared_parameters import Losses
+from mtlbook.errors import UsageError
+
+
+class TaskGradients:
+    """The gradient of each task's loss by each parameter, and what balancing needs of them.
+
+    With J the tasks' gradients as rows, over all parameters, this is the Gramian J Jᵀ and Jᵀ w. It
+    holds them parameter by parameter: J itself is never put together.
+
+    Arguments:
+        parameters: of each replica, or plain ones.
+        rows: for each parameter the gradients of all tasks; None where no loss reaches it.
+        like: a number for each task, of the replicas' shape, precision and device.
+    """
+
+    def __init__(
+        self,
+        parameters: list[Float[Tensor, "..."]],
+        rows: list[Float[Tensor, "tasks ..."] | None],
+        like: Float[Tensor, "*replicas tasks"],
+    ) -> None:
+        self.parameters, self.rows, self._like = parameters, rows, like
+
+    @cached_property
+    def gramian(self) -> Float[Tensor, "*replicas tasks tasks"]:
+        """<∇L_i, ∇L_j>, summed over the parameters; symmetric to the last digit."""
+        gramian = self.cross(self)
+        return (gramian + gramian.mT) / 2
+
+    def cross(self, other: "TaskGradients") -> Float[Tensor, "*replicas tasks others"]:
+        """<∇L_i, ∇L'_j> with other losses' gradients by as many parameters of the same shapes.
+
+        The other gradients may be those at another point, or by another batch.
+        """
+        tasks, others = self._like.shape[-1], other._like.shape[-1]
+        total = self._like.new_zeros(*self._like.shape[:-1], tasks, others)
+        for own, its in zip(self.rows, other.rows, strict=True):
+            if own is not None and its is not None:
+                total = total + (self._flat(own) @ self._flat(its).mT).to(total)
+        return total
+
+    def _flat(self, rows: Float[Tensor, "tasks ..."]) -> Float[Tensor, "..."]:
+        replicas = self._like.ndim - 1
+        return (
+            rows.flatten(replicas + 1).movedim(0, -2)
+            if rows.ndim > replicas + 1
+            else (rows.unsqueeze(-1).movedim(0, -2))
+        )
+
+    def combine(self, weights: Float[Tensor, "*replicas tasks"]) -> list[Float[Tensor, "..."]]:
+        """Σ_t w_t ∇L_t by each parameter, in the parameters' shapes; zeros where no loss reaches.
+
+        A task of weight 0 takes no part, even where its gradient is not finite.
+        """
+        return [
+            torch.zeros_like(parameter) if rows is None else self._weighted(weights, rows)
+            for parameter, rows in zip(self.parameters, self.rows, strict=True)
+        ]
+
+    def accumulate(self, weights: Float[Tensor, "*replicas tasks"]) -> None:
+        """Add Σ_t w_t ∇L_t to each parameter's `.grad`, as `backward()` does.
+
+        The `.grad` of a parameter that no loss reaches stays as it is.
+        """
+        for parameter, rows in zip(self.parameters, self.rows, strict=True):
+            if rows is not None:
+                combined = self._weighted(weights, rows)
+                parameter.grad = combined if parameter.grad is None else parameter.grad + combined
+
+    @staticmethod
+    def _weighted(
+        weights: Float[Tensor, "*replicas tasks"], rows: Float[Tensor, "tasks ..."]
+    ) -> Float[Tensor, "..."]:
+        weights = weights.detach().movedim(-1, 0).to(rows)
+        weights = weights.reshape(*weights.shape, *[1] * (rows.ndim - weights.ndim))
+        return (weights * rows).sum(0)
+
+
+def task_gradients(
+    losses: Losses,
+    parameters: Iterable[Tensor],
+    *,
+    retain_graph: bool = False,
+    batched: bool | None = None,
+) -> TaskGradients:
+    """The gradients of several losses by the same parameters, in a plain loop or over replicas.
+
+    A loss that does not reach a parameter has the gradient 0 there. For balancing give the
+    parameters that tasks share (`mtlbook.balancing.shared_parameters`), and let each head follow
+    its own loss; `mtlbook.balancing.backward` does both.
+
+    Arguments:
+        losses: a loss a task: a list, or a tensor with the tasks on its last axis. Its other axes
+            are replicas that share nothing.
+        parameters: each of the shape of its replicas' axes, then its own.
+        retain_graph: whether the losses can be differentiated again afterwards.
+        batched: whether all tasks go backwards at once (`is_grads_batched`) or one after another.
+            By default at once on an accelerator, where launches take the time, if each operation
+            can be batched; one after another on a CPU, where that is up to three times as fast.
+
+    Raises:
+        UsageError: for parameters that do not have the replicas' axes.
+
+    Example:
+        >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
+        >>> gradients = task_gradients([x.sum(), x.prod()], [x])
+        >>> gradients.gramian
+        tensor([[2., 3.],
+                [3., 5.]])
+        >>> gradients.combine(torch.tensor([1.0, 0.5]))
+        [tensor([2.0000, 1.5000])]
+    """
+    parameters = list(parameters)
+    each = list(losses.unbind(-1)) if isinstance(losses, Tensor) else list(losses)
+    like = torch.stack([loss.detach() for loss in each], dim=-1)
+    for parameter in parameters:
+        if parameter.shape[: like.ndim - 1] != like.shape[:-1]:
+            raise UsageError(
+                f"Losses of the shape {tuple(like.shape)} are those of {tuple(like.shape[:-1])} "
+                f"replicas, and a parameter of the shape {tuple(parameter.shape)} is not theirs: "
+                "give parameters with the replicas' axes first, or one loss a task."
+            )
+    if not parameters:
+        return TaskGradients([], [], like)
+    if batched is None and like.device.type != "cpu":
+        try:
+            # The graph is kept for the second try.
+            return TaskGradients(parameters, _at_once(each, parameters, retain_graph=True), like)
+        except RuntimeError:
+            # An operation that cannot be batched. A mistake in the losses is raised again below.
+            batched = False
+    differentiate = _at_once if batched else _one_by_one
+    rows = differentiate(each, parameters, retain_graph=retain_graph)
+    return TaskGradients(parameters, rows, like)
+
+
+def _at_once(
+    losses: list[Tensor], parameters: list[Tensor], *, retain_graph: bool
+) -> list[Tensor | None]:
+    """All tasks in one backward pass: one-hot cotangents on a batch axis."""
+    tasks, first = len(losses), losses[0]
+    one_hot = torch.eye(tasks, dtype=first.dtype, device=first.device)
+    cotangents = one_hot.view(tasks, tasks, *[1] * first.ndim).expand(-1, -1, *first.shape)
+    found = torch.autograd.grad(
+        losses,
+        parameters,
+        list(cotangents.unbind(1)),
+        retain_graph=retain_graph,
+        allow_unused=True,
+        is_grads_batched=True,
+    )
+    return list(found)
+
+
+def _one_by_one(
+    losses: list[Tensor], parameters: list[Tensor], *, retain_graph: bool
+) -> list[Tensor | None]:
+    """One backward pass a task, None where none of them reaches a parameter."""
+    rows: list[list[Tensor | None]] = []
+    for number, loss in enumerate(losses):
+        last = number == len(losses) - 1
+        gradients = torch.autograd.grad(
+            loss,
+            parameters,
+            torch.ones_like(loss),
+            retain_graph=retain_graph or not last,
+            allow_unused=True,
+        )
+        rows.append(list(gradients))
+    return [
+        None
+        if all(row is None for row in own)
+        else torch.stack([torch.zeros_like(p) if row is None else row for row in own])
+        for p, own in zip(parameters, zip(*rows, strict=True), strict=True)
+    ]
