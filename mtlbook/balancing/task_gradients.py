@@ -50,18 +50,11 @@ class TaskGradients:
         return total
 
     def _flat(self, rows: Float[Tensor, "tasks ..."]) -> Float[Tensor, "..."]:
-        replicas = self._like.ndim - 1
-        return (
-            rows.flatten(replicas + 1).movedim(0, -2)
-            if rows.ndim > replicas + 1
-            else (rows.unsqueeze(-1).movedim(0, -2))
-        )
+        """(*replicas, tasks, numbers of the parameter)."""
+        return rows.reshape(*rows.shape[: self._like.ndim], -1).movedim(0, -2)
 
     def combine(self, weights: Float[Tensor, "*replicas tasks"]) -> list[Float[Tensor, "..."]]:
-        """Σ_t w_t ∇L_t by each parameter, in the parameters' shapes; zeros where no loss reaches.
-
-        A task of weight 0 takes no part, even where its gradient is not finite.
-        """
+        """Σ_t w_t ∇L_t, a tensor of each parameter's shape; zeros where no loss reaches it."""
         return [
             torch.zeros_like(parameter) if rows is None else self._weighted(weights, rows)
             for parameter, rows in zip(self.parameters, self.rows, strict=True)
@@ -77,13 +70,11 @@ class TaskGradients:
                 combined = self._weighted(weights, rows)
                 parameter.grad = combined if parameter.grad is None else parameter.grad + combined
 
-    @staticmethod
     def _weighted(
-        weights: Float[Tensor, "*replicas tasks"], rows: Float[Tensor, "tasks ..."]
+        self, weights: Float[Tensor, "*replicas tasks"], rows: Float[Tensor, "tasks ..."]
     ) -> Float[Tensor, "..."]:
-        weights = weights.detach().movedim(-1, 0).to(rows)
-        weights = weights.reshape(*weights.shape, *[1] * (rows.ndim - weights.ndim))
-        return (weights * rows).sum(0)
+        combined = weights.detach().to(rows).unsqueeze(-2) @ self._flat(rows)
+        return combined.reshape(rows.shape[1:])
 
 
 def task_gradients(
@@ -95,9 +86,9 @@ def task_gradients(
 ) -> TaskGradients:
     """The gradients of several losses by the same parameters, in a plain loop or over replicas.
 
-    A loss that does not reach a parameter has the gradient 0 there. For balancing give the
-    parameters that tasks share (`mtlbook.balancing.shared_parameters`), and let each head follow
-    its own loss; `mtlbook.balancing.backward` does both.
+    A loss that does not reach a parameter, or is a constant, has the gradient 0 there. For
+    balancing give the parameters that tasks share (`mtlbook.balancing.shared_parameters`), and let
+    each head follow its own loss; `mtlbook.balancing.backward` does both.
 
     Arguments:
         losses: a loss a task: a list, or a tensor with the tasks on its last axis. Its other axes
@@ -130,8 +121,8 @@ def task_gradients(
                 f"replicas, and a parameter of the shape {tuple(parameter.shape)} is not theirs: "
                 "give parameters with the replicas' axes first, or one loss a task."
             )
-    if not parameters:
-        return TaskGradients([], [], like)
+    if not parameters or not any(loss.requires_grad for loss in each):
+        return TaskGradients(parameters, [None] * len(parameters), like)
     if batched is None and like.device.type != "cpu":
         try:
             # The graph is kept for the second try.
@@ -151,10 +142,12 @@ def _at_once(
     tasks, first = len(losses), losses[0]
     one_hot = torch.eye(tasks, dtype=first.dtype, device=first.device)
     cotangents = one_hot.view(tasks, tasks, *[1] * first.ndim).expand(-1, -1, *first.shape)
+    pairs = zip(losses, cotangents.unbind(1), strict=True)
+    varying = [(loss, cotangent) for loss, cotangent in pairs if loss.requires_grad]
     found = torch.autograd.grad(
-        losses,
+        [loss for loss, _ in varying],
         parameters,
-        list(cotangents.unbind(1)),
+        [cotangent for _, cotangent in varying],
         retain_graph=retain_graph,
         allow_unused=True,
         is_grads_batched=True,
@@ -167,13 +160,16 @@ def _one_by_one(
 ) -> list[Tensor | None]:
     """One backward pass a task, None where none of them reaches a parameter."""
     rows: list[list[Tensor | None]] = []
+    last = max(number for number, loss in enumerate(losses) if loss.requires_grad)
     for number, loss in enumerate(losses):
-        last = number == len(losses) - 1
+        if not loss.requires_grad:
+            rows.append([None] * len(parameters))
+            continue
         gradients = torch.autograd.grad(
             loss,
             parameters,
             torch.ones_like(loss),
-            retain_graph=retain_graph or not last,
+            retain_graph=retain_graph or number < last,
             allow_unused=True,
         )
         rows.append(list(gradients))

@@ -16,19 +16,21 @@ from mtlbook.data import (
     two_moons,
     usps,
 )
-from mtlbook.data.constructed import World
 from mtlbook.data.images import LabelledImages
 from mtlbook.data.multi_task_data import Consecutive, Holdout, MultiTaskData, Split
-from mtlbook.data.noisy_tasks import NoisyWorld
+from mtlbook.data.scaling import RawTable, scaled
+from mtlbook.data.splits import GroupHoldout
+from mtlbook.data.synthetic import SyntheticDataset
 
 __all__ = [
     "Consecutive",
+    "GroupHoldout",
     "Holdout",
     "LabelledImages",
     "MultiTaskData",
-    "NoisyWorld",
+    "RawTable",
     "Split",
-    "World",
+    "SyntheticDataset",
     "constructed",
     "embedded",
     "mnist",
@@ -37,6 +39,7 @@ __all__ = [
     "noisy_tasks",
     "overlaid_digits",
     "registry",
+    "scaled",
     "scenes",
     "school",
     "shifted_digits",

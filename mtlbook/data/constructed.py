@@ -1,43 +1,32 @@
-r"""Constructed data: worlds whose truth is known, with a dial for what relates their tasks.
+r"""Synthetic data sets whose truth is known, with a dial for what relates their tasks.
 
 Everything is float64 and drawn per `(seed, purpose)`: a further task leaves the earlier ones as
 they were, and fewer rows are the first rows of more.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 
-import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.synthetic import (
+    GAIN,
+    SyntheticDataset,
+    check_counts,
+    check_shares,
+    hidden,
+    mixed,
+    reference_inputs,
+    regressions,
+    unit_variance,
+    with_noise,
+)
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
-
-# Pre-activations have this standard deviation on average: tanh bends and is not yet a step.
-_GAIN = 2.0
-# Inputs from which a signal's standard deviation is estimated where it has no closed form.
-_REFERENCE_ROWS = 10_000
-
-
-@dataclass(frozen=True, eq=False)
-class World:
-    """Constructed data together with the truth behind it.
-
-    Attributes:
-        data: what a learner sees.
-        noiseless: for each task the target without noise, on the rows that carry its label.
-        features: for each task the matrix $B_t$ that turns an input into features.
-        heads: for each task the weights $a_t$ that turn features into its (unscaled) signal.
-    """
-
-    data: MultiTaskData
-    noiseless: dict[str, Shaped[Tensor, "labelled ..."]]
-    features: dict[str, Float[Tensor, "inputs features"]]
-    heads: dict[str, Float[Tensor, "features *outputs"]]
 
 
 def related_tasks(
@@ -52,7 +41,7 @@ def related_tasks(
     noise: float = 0.5,
     same_inputs: bool = False,
     linear: bool = False,
-) -> World:
+) -> SyntheticDataset:
     r"""Regressions that share their features and their heads as far as two dials say.
 
     With $x \sim N(0, I)$, for tasks $t = 1, 2, \dots$
@@ -89,45 +78,34 @@ def related_tasks(
     if not clusters or min(clusters) < 1:
         raise UsageError(f"tasks must be at least 1 in each cluster, not {tasks}.")
     check_counts(rows=rows, inputs=inputs, features=features)
-    for dial, value in {"shared_features": shared_features, "shared_heads": shared_heads}.items():
-        if not 0 <= value <= 1:
-            raise UsageError(f"{dial} is a share: it must lie between 0 and 1, not at {value}.")
-
-    represent = torch.matmul if linear else _hidden
-    reference = None if linear else _reference_inputs(seed, inputs)
+    check_shares(shared_features=shared_features, shared_heads=shared_heads)
+    reference = None if linear else reference_inputs(seed, inputs)
     x, noiseless, matrices, heads, targets = {}, {}, {}, {}, {}
     owners = [cluster for cluster, size in enumerate(clusters) for _ in range(size)]
     for number, cluster in enumerate(owners, start=1):
         name = f"task_{number}"
-        matrix = (_GAIN / sqrt(inputs)) * _mixed(
+        matrix = (GAIN / sqrt(inputs)) * mixed(
             shared_features,
             standard_normal(generator(seed, "features", "cluster", cluster), inputs, features),
             standard_normal(generator(seed, "features", "task", number), inputs, features),
         )
-        head = _mixed(
+        head = mixed(
             shared_heads,
             standard_normal(generator(seed, "head", "cluster", cluster), features, 1)[:, 0],
             standard_normal(generator(seed, "head", "task", number), features, 1)[:, 0],
         )
-        if reference is None:
-            spread = (matrix @ head).norm()
-        else:
-            spread = (_hidden(reference, matrix) @ head).std()
         x[name] = standard_normal(
             generator(seed, "inputs", 0 if same_inputs else number), rows, inputs
         )
-        noiseless[name] = (represent(x[name], matrix) @ head / spread)[:, None]
-        error = standard_normal(generator(seed, "noise", number), rows, 1)
-        targets[name] = noiseless[name] + noise * error
+        if reference is None:
+            noiseless[name] = (x[name] @ matrix @ head / (matrix @ head).norm())[:, None]
+        else:
+            signal = partial(_signal, matrix=matrix, head=head)
+            noiseless[name] = unit_variance(signal, x[name], reference)
+        targets[name] = with_noise(noiseless[name], noise, generator(seed, "noise", number))
         matrices[name], heads[name] = matrix, head
-    regressions = [Task.regression(name) for name in targets]
-    if same_inputs:
-        data = MultiTaskData.multi_label(regressions, x["task_1"], targets)
-    else:
-        data = MultiTaskData.several(
-            {task: (x[task.name], targets[task.name]) for task in regressions}
-        )
-    return World(data, noiseless, matrices, heads)
+    data = regressions(x["task_1"] if same_inputs else x, targets)
+    return SyntheticDataset(data, noiseless, matrices, heads)
 
 
 def layered_tasks(
@@ -139,7 +117,7 @@ def layered_tasks(
     features: int = 4,
     shared_upper: float = 0.0,
     noise: float = 0.5,
-) -> World:
+) -> SyntheticDataset:
     r"""Regressions that share a lower layer of features, and an upper one as far as a dial says.
 
     With $x \sim N(0, I)$, for tasks $t = 1, 2, \dots$
@@ -151,7 +129,7 @@ def layered_tasks(
     where the entries of $B$ are $N(0, 4/\text{inputs})$, those of $C$ and $C_t^{\text{own}}$ are
     $N(0, 4/\text{features})$, those of $a_t$ and $\varepsilon$ are $N(0, 1)$, and $s_t$ is the
     standard deviation of $h_t(x)\, a_t$, estimated from 10,000 further inputs. With $\rho = 0$ the
-    tasks part behind the lower layer; with $\rho = 1$ all their hidden features are the same.
+    tasks branch behind the lower layer; with $\rho = 1$ all their hidden features are the same.
 
     Arguments:
         seed: of everything drawn; a task's draws do not depend on how many tasks there are.
@@ -163,33 +141,27 @@ def layered_tasks(
         noise: $\sigma$.
 
     Returns:
-        A world whose `features` are the matrices $C_t$, from the lower features to the upper ones.
+        A data set whose `features` are the matrices $C_t$, from lower features to upper ones.
     """
     check_counts(tasks=tasks, rows=rows, inputs=inputs, features=features)
-    if not 0 <= shared_upper <= 1:
-        raise UsageError(
-            f"shared_upper is a share: it must lie between 0 and 1, not at {shared_upper}."
-        )
+    check_shares(shared_upper=shared_upper)
     lower = (
-        _GAIN / sqrt(inputs) * standard_normal(generator(seed, "lower features"), inputs, features)
+        GAIN / sqrt(inputs) * standard_normal(generator(seed, "lower features"), inputs, features)
     )
     x = standard_normal(generator(seed, "inputs"), rows, inputs)
-    z, reference = _hidden(x, lower), _hidden(_reference_inputs(seed, inputs), lower)
+    z, reference = hidden(x, lower), hidden(reference_inputs(seed, inputs), lower)
     common = standard_normal(generator(seed, "upper features"), features, features)
     noiseless, matrices, heads, targets = {}, {}, {}, {}
     for number in range(1, tasks + 1):
         name = f"task_{number}"
         own = standard_normal(generator(seed, "upper features", "task", number), features, features)
-        matrix = _GAIN / sqrt(features) * _mixed(shared_upper, common, own)
+        matrix = GAIN / sqrt(features) * mixed(shared_upper, common, own)
         head = standard_normal(generator(seed, "head", "task", number), features, 1)[:, 0]
-        spread = (_hidden(reference, matrix) @ head).std()
-        noiseless[name] = (_hidden(z, matrix) @ head / spread)[:, None]
-        targets[name] = noiseless[name] + noise * standard_normal(
-            generator(seed, "noise", number), rows, 1
-        )
+        signal = partial(_signal, matrix=matrix, head=head)
+        noiseless[name] = unit_variance(signal, z, reference)
+        targets[name] = with_noise(noiseless[name], noise, generator(seed, "noise", number))
         matrices[name], heads[name] = matrix, head
-    data = MultiTaskData.multi_label([Task.regression(name) for name in targets], x, targets)
-    return World(data, noiseless, matrices, heads)
+    return SyntheticDataset(regressions(x, targets), noiseless, matrices, heads)
 
 
 def two_scales(
@@ -202,7 +174,7 @@ def two_scales(
     shared_features: float = 1.0,
     classes: int = 3,
     noise: float = 0.5,
-) -> World:
+) -> SyntheticDataset:
     r"""A classification and a regression on the same input and features, one loss far larger.
 
     With $x \sim N(0, I)$, $h = \tanh(x B)$ and $h' = \tanh(x B')$,
@@ -228,34 +200,32 @@ def two_scales(
         noise: $\sigma$.
 
     Returns:
-        A world with the tasks `label` and `value`.
+        A data set with the tasks `label` and `value`.
     """
     check_counts(rows=rows, inputs=inputs, features=features, classes=classes)
     if not scale > 0:
         raise UsageError(f"scale must be above 0, not {scale}.")
-    if not 0 <= shared_features <= 1:
-        raise UsageError(f"shared_features must lie between 0 and 1, not at {shared_features}.")
+    check_shares(shared_features=shared_features)
     common, own = (
-        _GAIN
+        GAIN
         / sqrt(inputs)
         * standard_normal(generator(seed, "features", *purpose), inputs, features)
         for purpose in ((), ("label",))
     )
     # Weights whose squares add up to 1 keep the entries' variance.
-    matrices = {"label": _mixed(shared_features**2, common, own), "value": common}
+    matrices = {"label": mixed(shared_features**2, common, own), "value": common}
     heads = {
         "label": standard_normal(generator(seed, "head", "label"), features, classes),
         "value": standard_normal(generator(seed, "head", "value"), features, 1),
     }
-    reference = _reference_inputs(seed, inputs)
+    reference = reference_inputs(seed, inputs)
     x = standard_normal(generator(seed, "inputs"), rows, inputs)
-    # (rows, features) x (features, outputs) -> (rows, outputs)
     signal = {
-        name: _hidden(x, matrices[name]) @ head / (_hidden(reference, matrices[name]) @ head).std(0)
+        name: unit_variance(partial(_signal, matrix=matrices[name], head=head), x, reference)
         for name, head in heads.items()
     }
     noisy = {
-        name: clean + noise * standard_normal(generator(seed, "noise", name), rows, clean.shape[1])
+        name: with_noise(clean, noise, generator(seed, "noise", name))
         for name, clean in signal.items()
     }
     data = MultiTaskData.multi_label(
@@ -264,24 +234,13 @@ def two_scales(
         {"label": noisy["label"].argmax(1), "value": scale * noisy["value"]},
     )
     noiseless = {"label": signal["label"].argmax(1), "value": scale * signal["value"]}
-    return World(data, noiseless, matrices, heads)
+    return SyntheticDataset(data, noiseless, matrices, heads)
 
 
-def _hidden(x: Tensor, matrix: Tensor) -> Tensor:
-    return torch.tanh(x @ matrix)
-
-
-def _reference_inputs(seed: int, inputs: int) -> Float[Tensor, "rows inputs"]:
-    return standard_normal(generator(seed, "reference inputs"), _REFERENCE_ROWS, inputs)
-
-
-def _mixed(share: float, common: Tensor, own: Tensor) -> Tensor:
-    """√share · common + √(1 − share) · own: unit variance, correlation `share` between tasks."""
-    return sqrt(share) * common + sqrt(1 - share) * own
-
-
-def check_counts(**counts: int) -> None:
-    """Refuse a count below 1, by its name."""
-    for name, count in counts.items():
-        if count < 1:
-            raise UsageError(f"{name} must be at least 1, not {count}.")
+def _signal(
+    x: Float[Tensor, "rows inputs"],
+    matrix: Float[Tensor, "inputs features"],
+    head: Float[Tensor, "features *outputs"],
+) -> Float[Tensor, "rows *outputs"]:
+    """tanh(x B) a, not yet scaled."""
+    return hidden(x, matrix) @ head

@@ -1,35 +1,22 @@
-r"""A constructed world whose noise is known: what the best possible network would leave over.
+r"""Synthetic tasks whose noise is known: what the best possible network would leave over.
 
 It is `related_tasks` on common inputs with a noise and a unit of each task's own, and with
 classifications whose labels are drawn from a softmax.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf, isfinite
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mtlbook.data.constructed import World, related_tasks
+from mtlbook.data.constructed import related_tasks
 from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.synthetic import SyntheticDataset
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
-
-
-@dataclass(frozen=True, eq=False)
-class NoisyWorld(World):
-    """A world with the least loss that its noise allows.
-
-    Attributes:
-        least_loss: for each task the expected loss of the best possible prediction: the variance
-            of the noise, in the target's unit, or the entropy of the label given the input, in
-            nats, averaged over the world's rows.
-    """
-
-    least_loss: dict[str, float]
 
 
 def noisy_tasks(
@@ -44,7 +31,7 @@ def noisy_tasks(
     features: int = 4,
     shared_features: float = 1.0,
     linear: bool = False,
-) -> NoisyWorld:
+) -> SyntheticDataset:
     r"""Regressions with a noise and a unit each, and classifications with a temperature each.
 
     With the signals $f_1(x), f_2(x), \dots$ of `related_tasks` (of variance 1, on the same inputs),
@@ -71,11 +58,11 @@ def noisy_tasks(
         linear: whether the signals are linear in $x$.
 
     Returns:
-        A world whose `noiseless` holds the signals $k_t f_t(x)$ and the likeliest labels.
+        A data set whose `noiseless` holds the signals $k_t f_t(x)$ and the likeliest labels.
 
     Example:
-        >>> world = noisy_tasks(0, rows=5, noise=[0.5, 1.0], scale=[1.0, 10.0])
-        >>> world.least_loss
+        >>> made = noisy_tasks(0, rows=5, noise=[0.5, 1.0], scale=[1.0, 10.0])
+        >>> made.least_loss
         {'value_1': 0.25, 'value_2': 100.0}
     """
     units = list(scale) or [1.0] * len(noise)
@@ -124,7 +111,7 @@ def noisy_tasks(
         heads[task.name] = torch.block_diag(*[signals.heads[name][:, None] for name in sources])
         tasks.append(task)
     data = MultiTaskData.multi_label(tasks, signals.data.inputs, targets)
-    return NoisyWorld(data, noiseless, matrices, heads, least_loss)
+    return SyntheticDataset(data, noiseless, matrices, heads, least_loss=least_loss)
 
 
 def _drawn(logits: Float[Tensor, "rows classes"], source: torch.Generator) -> Int[Tensor, " rows"]:

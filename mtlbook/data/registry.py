@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
-
-from requests.exceptions import HTTPError, RequestException
 
 from mtlbook.errors import UsageError
 
@@ -125,7 +124,7 @@ def fetch(name: str) -> Path:
     """The folder of a data set, after what is missing or corrupted has been downloaded.
 
     Files that are there are verified, not downloaded again. A progress bar is drawn on a terminal
-    only.
+    only, and only where tqdm is installed.
 
     Raises:
         UsageError: for an unknown data set; where there is no network, the server refuses, what
@@ -152,6 +151,9 @@ def _problem(remote: RemoteFile, target: Path) -> str | None:
 
 
 def _download(name: str, remote: RemoteFile, target: Path, problem: str) -> None:
+    # It comes with pooch and is needed for a download alone.
+    from requests.exceptions import HTTPError, RequestException
+
     host = urlsplit(remote.url).netloc
     cause = f"{target} {problem}, and "
     remedy = (
@@ -167,7 +169,7 @@ def _download(name: str, remote: RemoteFile, target: Path, problem: str) -> None
                 known_hash=f"sha256:{remote.sha256}",
                 fname=target.name,
                 path=target.parent,
-                progressbar=sys.stderr.isatty(),
+                progressbar=sys.stderr.isatty() and find_spec("tqdm") is not None,
             )
     except HTTPError as error:
         answer, _, _ = str(error).partition(" for url")

@@ -36,8 +36,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.synthetic import check_counts, with_noise
 from mtlbook.errors import UsageError
-from mtlbook.randomness import generator, standard_normal
+from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
 CLASSES = ("ground", "wall", "sphere", "box")
@@ -117,8 +118,7 @@ def draw(seed: int, *, scenes: int, objects: int = 4) -> Scenes:
     Each object is a sphere or a box with equal probability and stands on the ground. Objects may
     hide one another, and may reach into one another.
     """
-    if scenes < 1 or objects < 1:
-        raise UsageError(f"Ask for at least 1 scene and 1 object, not {scenes} and {objects}.")
+    check_counts(scenes=scenes, objects=objects)
     width = objects * _PER_OBJECT + _PER_SCENE
     numbers = torch.rand(
         scenes, width, generator=generator(seed, "scenes", objects), dtype=torch.float64
@@ -194,8 +194,7 @@ def scene_tasks(
         `depth` and `normals` as in `Views`.
     """
     views = render(draw(seed, scenes=rows, objects=objects).to(device), size=size, light=light)
-    error = standard_normal(generator(seed, "scenes", "noise"), rows, 3, size, size)
-    image = views.image.cpu() + noise * error
+    image = with_noise(views.image.cpu(), noise, generator(seed, "scenes", "noise"))
     return MultiTaskData.multi_label(
         [
             Task.dense_classification("segmentation", classes=len(CLASSES)),

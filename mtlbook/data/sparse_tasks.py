@@ -1,4 +1,4 @@
-r"""Constructed linear regressions: sparse coefficients with a dial for shared features.
+r"""Synthetic linear regressions: sparse coefficients with a dial for shared features.
 
 Beside them coefficients of low rank. Each task has inputs of its own. Everything is float64 and
 drawn per `(seed, purpose)`: fewer rows are the first rows of more, and turning a dial changes
@@ -6,47 +6,22 @@ nothing but what it turns.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import sqrt
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.data.constructed import check_counts
-from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.synthetic import (
+    SyntheticDataset,
+    check_counts,
+    normal,
+    regressions,
+    shared_count,
+    with_noise,
+)
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
-from mtlbook.tasks import Task
-
-
-@dataclass(frozen=True, eq=False)
-class LinearWorld:
-    """Linear regressions, a data set each, together with the truth behind them.
-
-    Attributes:
-        data: what a learner sees: the tasks `task_1`, `task_2`, …, with as many rows each.
-        coefficients: W, a column a task.
-    """
-
-    data: MultiTaskData
-    coefficients: Float[Tensor, "features tasks"]
-
-    @property
-    def inputs(self) -> Float[Tensor, "tasks rows features"]:
-        """The inputs of each task by itself."""
-        features, tasks = self.coefficients.shape
-        return self.data.inputs.view(tasks, -1, features)
-
-    @property
-    def targets(self) -> Float[Tensor, "tasks rows"]:
-        """The targets of each task by itself."""
-        return torch.stack(
-            [
-                self.data.targets[task.name][self.data.labelled[task.name], 0]
-                for task in self.data.tasks
-            ]
-        )
 
 
 def sparse_tasks(
@@ -59,7 +34,7 @@ def sparse_tasks(
     overlap: float = 1.0,
     values: str = "equal",
     noise: float = 0.5,
-) -> LinearWorld:
+) -> SyntheticDataset:
     r"""Regressions on a few features each, of which a share κ is the same for all tasks.
 
     With $x \sim N(0, I)$, for tasks $t = 0, 1, \dots$
@@ -91,12 +66,7 @@ def sparse_tasks(
             f"{tasks} tasks that share nothing use {tasks} · {support} features, of which there "
             f"are {features}: lower tasks or support, or raise features."
         )
-    shared = round(overlap * support)
-    if not (0 <= overlap <= 1 and abs(shared - overlap * support) < 1e-6):
-        raise UsageError(
-            f"overlap is the share of a task's {support} features that all tasks use: it must be "
-            f"a multiple of 1/{support} between 0 and 1, not {overlap}."
-        )
+    shared = shared_count(overlap, support, "features")
     if values not in _VALUES:
         raise UsageError(f"values must be one of {', '.join(_VALUES)}, not {values!r}.")
     order = torch.randperm(features, generator=generator(seed, "order of features"))
@@ -117,7 +87,7 @@ def low_rank_tasks(
     features: int = 20,
     rank: int = 2,
     noise: float = 0.5,
-) -> LinearWorld:
+) -> SyntheticDataset:
     r"""Regressions whose coefficients lie in one low-dimensional space.
 
     With $x \sim N(0, I)$,
@@ -151,7 +121,7 @@ def low_rank_tasks(
 
 
 def _orthonormal(rows: int, columns: int, source: torch.Generator) -> Float[Tensor, "rows columns"]:
-    return torch.linalg.qr(torch.randn(rows, columns, generator=source, dtype=torch.float64))[0]
+    return torch.linalg.qr(normal(source, rows, columns))[0]
 
 
 def _signs(count: int, source: torch.Generator) -> Float[Tensor, " count"]:
@@ -170,10 +140,11 @@ _VALUES: dict[str, Callable[[int, torch.Generator], Tensor]] = {
 
 def _observed(
     seed: int, coefficients: Float[Tensor, "features tasks"], rows: int, noise: float
-) -> LinearWorld:
-    sets = {}
+) -> SyntheticDataset:
+    inputs, noiseless, heads, targets = {}, {}, {}, {}
     for number, own in enumerate(coefficients.T, start=1):
-        inputs = standard_normal(generator(seed, "inputs", number), rows, len(own))
-        error = standard_normal(generator(seed, "noise", number), rows, 1)
-        sets[Task.regression(f"task_{number}")] = inputs, (inputs @ own)[:, None] + noise * error
-    return LinearWorld(MultiTaskData.several(sets), coefficients)
+        name = f"task_{number}"
+        inputs[name] = standard_normal(generator(seed, "inputs", number), rows, len(own))
+        heads[name], noiseless[name] = own, (inputs[name] @ own)[:, None]
+        targets[name] = with_noise(noiseless[name], noise, generator(seed, "noise", number))
+    return SyntheticDataset(regressions(inputs, targets), noiseless, heads=heads)

@@ -11,8 +11,8 @@ from mtlbook.errors import UsageError
 class Window(nn.Module):
     """Layers of windows, h_t = tanh(W [x_{t−r}; …; x_{t+r}] + b) (Collobert et al., 2011, §3.2.1).
 
-    The paper has one such layer, with a hard tanh. A layer is a convolution of width 2r + 1;
-    l layers see 2rl + 1 positions. Outside of the sequence, and in positions outside the mask, x is 0.
+    The paper has one such layer, with a hard tanh. A layer is a convolution of width 2r + 1, and
+    l layers see 2rl + 1 positions. Outside of the sequence, and outside the mask, x is 0.
 
     Arguments:
         inputs: features of each position.

@@ -6,45 +6,37 @@ matter, and a layer that all share turns to them (Caruana, 1997, section 3, wher
 called *attribute selection*; Ruder, 2017, section 4.2). In a linear model this is the selection of
 rows that tasks have in common, the group lasso of section 5.1.
 
-`focused_tasks` is a world in which this mechanism is alone at work, with a dial; `disguised` makes
-such a world of real data. `squared_weights` and `sensitivities` say how much attention a network
+`focused_tasks` makes data in which this mechanism is alone at work, with a dial; `disguised` makes
+them of real data. `squared_weights` and `sensitivities` say how much attention a network
 pays to each input, `share` and `precision` how much of it lies on the inputs that matter.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mtlbook.data.constructed import check_counts
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.scaling import RawTable, scaled
+from mtlbook.data.synthetic import (
+    SyntheticDataset,
+    check_counts,
+    check_noise,
+    hidden,
+    reference_inputs,
+    regressions,
+    shared_count,
+    unit_variance,
+    with_noise,
+)
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
-from mtlbook.tasks import Task
 
 # Inputs that no learner sees: they give each task's signal its variance of 1.
 _REFERENCE_ROWS = 4096
-
-
-@dataclass(frozen=True, eq=False)
-class Attended:
-    """Data together with the inputs that matter.
-
-    Attributes:
-        data: what a learner sees.
-        relevant: for each task the inputs that its target depends on.
-    """
-
-    data: MultiTaskData
-    relevant: dict[str, Bool[Tensor, " inputs"]]
-
-    @property
-    def relevant_to_any(self) -> Bool[Tensor, " inputs"]:
-        """The inputs that at least one task's target depends on."""
-        return torch.stack(list(self.relevant.values())).any(0)
 
 
 def focused_tasks(
@@ -57,7 +49,7 @@ def focused_tasks(
     overlap: float = 1.0,
     features: int = 3,
     noise: float = 0.5,
-) -> Attended:
+) -> SyntheticDataset:
     r"""Regressions on few of many inputs, of which a share κ is the same for all tasks.
 
     With $x \sim N(0, I)$ and $R_t$ the relevant inputs of task $t = 0, 1, \dots$
@@ -86,41 +78,42 @@ def focused_tasks(
         noise: σ.
 
     Example:
-        >>> world = focused_tasks(0, tasks=3, rows=5, relevant=4, inputs=20, overlap=0.5)
-        >>> tuple(world.data.inputs.shape), int(world.relevant_to_any.sum())
+        >>> made = focused_tasks(0, tasks=3, rows=5, relevant=4, inputs=20, overlap=0.5)
+        >>> tuple(made.data.inputs.shape), int(made.relevant_to_any.sum())
         ((5, 20), 8)
     """
     check_counts(tasks=tasks, rows=rows, relevant=relevant, inputs=inputs, features=features)
-    shared = round(overlap * relevant)
-    if not (0 <= overlap <= 1 and abs(shared - overlap * relevant) < 1e-6):
-        raise UsageError(
-            f"overlap is the share of a task's {relevant} relevant inputs that all tasks use: it "
-            f"must be a multiple of 1/{relevant} between 0 and 1, not {overlap}."
-        )
+    shared = shared_count(overlap, relevant, "relevant inputs")
     used = shared + tasks * (relevant - shared)
     if used > inputs:
         raise UsageError(
             f"{tasks} tasks with {relevant} relevant inputs each, {shared} of them in common, use "
             f"{used} inputs, of which there are {inputs}: lower tasks or relevant, or raise inputs."
         )
-    if noise < 0:
-        raise UsageError(f"noise must not be below 0, as {noise} is.")
+    check_noise(noise)
     order = torch.randperm(inputs, generator=generator(seed, "order of inputs"))
-    reference = standard_normal(generator(seed, "reference inputs"), _REFERENCE_ROWS, relevant)
+    reference = reference_inputs(seed, relevant, rows=_REFERENCE_ROWS)
     x = standard_normal(generator(seed, "inputs"), rows, inputs)
-    targets, masks = {}, {}
+    noiseless, targets, masks = {}, {}, {}
     for number in range(tasks):
         own = torch.arange(relevant)
         own[shared:] += number * (relevant - shared)
         turned = standard_normal(generator(seed, "features", number), relevant, features)
         head = standard_normal(generator(seed, "head", number), features, 1)
-        scale = (torch.tanh(reference @ turned) @ head).std()
-        signal = torch.tanh(x[:, order[own]] @ turned) @ head / scale
         name = f"task_{number + 1}"
-        targets[name] = signal + noise * standard_normal(generator(seed, "noise", number), rows, 1)
+        signal = partial(_signal, turned=turned, head=head)
+        noiseless[name] = unit_variance(signal, x[:, order[own]], reference)
+        targets[name] = with_noise(noiseless[name], noise, generator(seed, "noise", number))
         masks[name] = _marked(order[own], inputs)
-    every = [Task.regression(name) for name in targets]
-    return Attended(MultiTaskData.multi_label(every, x, targets), masks)
+    return SyntheticDataset(regressions(x, targets), noiseless, relevant=masks)
+
+
+def _signal(
+    x: Float[Tensor, "rows relevant"],
+    turned: Float[Tensor, "relevant features"],
+    head: Float[Tensor, "features 1"],
+) -> Float[Tensor, "rows 1"]:
+    return hidden(x, turned) @ head
 
 
 def disguised(
@@ -130,7 +123,7 @@ def disguised(
     looks_at: Mapping[str, int],
     blocks: int,
     split: Holdout,
-) -> Attended:
+) -> SyntheticDataset:
     r"""Real data among permuted copies of its inputs, which are known to be irrelevant.
 
     Of $n$ rows $x_i$ with $d$ inputs each, the new rows have $B$ blocks of $d$ inputs,
@@ -158,6 +151,7 @@ def disguised(
             that do not look at one of the blocks.
 
     Example:
+        >>> from mtlbook.tasks import Task
         >>> tasks = [Task.regression("price"), Task.regression("weight")]
         >>> targets = {task.name: torch.arange(3.0) for task in tasks}
         >>> table = MultiTaskData.multi_label(tasks, torch.arange(3.0)[:, None], targets)
@@ -189,7 +183,7 @@ def disguised(
         masks[name] = _marked(torch.arange(block * width, (block + 1) * width), blocks * width)
     inputs = torch.cat([table.inputs[order] for order in orders], dim=1)
     mixed = replace(table, inputs=inputs, targets=targets)
-    return Attended(scaled(mixed, split, seed), masks)
+    return SyntheticDataset(scaled(mixed, split, seed), relevant=masks)
 
 
 def squared_weights(

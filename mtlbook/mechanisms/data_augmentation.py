@@ -1,8 +1,8 @@
-r"""Section 4.1, implicit data augmentation: a world of independent noise, and its probes.
+r"""Section 4.1, implicit data augmentation: synthetic data with independent noise, and the probes.
 
 Ruder's *implicit data augmentation* (2017, section 4.1) is Caruana's *statistical data
 amplification* (1997, section 3): tasks whose targets need the same function F and whose noise is
-independent are further measurements of F. In the world of this file nothing else is at work:
+independent are further measurements of F. In the data of this file nothing else is at work:
 
 $$y_k = c_k F(x) + \varepsilon_k, \qquad
   \varepsilon_k = \sigma \left( \sqrt\rho\, e_0 + \sqrt{1 - \rho}\, e_k \right), \qquad
@@ -20,8 +20,7 @@ control).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import exp, inf, log, sqrt
+from math import exp, log
 
 import numpy as np
 import torch
@@ -30,58 +29,9 @@ from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from mtlbook.data.constructed import related_tasks
-from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.synthetic import SyntheticDataset, check_noise, check_shares, mixed, regressions
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
-from mtlbook.tasks import Task
-
-
-@dataclass(frozen=True, eq=False)
-class Measurements:
-    """Rows for training, validation and test, in this order; the test rows carry no noise.
-
-    The error on the test rows is thus the distance from the function itself.
-
-    Attributes:
-        inputs: x.
-        signals: c_k F(x) of each task.
-        noise: ε_k of each task; 0 on the test rows.
-    """
-
-    inputs: Float[Tensor, "rows inputs"]
-    signals: Float[Tensor, "rows tasks"]
-    noise: Float[Tensor, "rows tasks"]
-
-    @property
-    def targets(self) -> Float[Tensor, "rows tasks"]:
-        """What a learner sees: signal and noise."""
-        return self.signals + self.noise
-
-    @property
-    def data(self) -> MultiTaskData:
-        """A regression for each task, `task_1`, `task_2`, …, every row labelled for all."""
-        targets = {f"task_{k + 1}": column[:, None] for k, column in enumerate(self.targets.T)}
-        tasks = [Task.regression(name) for name in targets]
-        return MultiTaskData.multi_label(tasks, self.inputs, targets)
-
-    def together(self, tasks: int) -> MultiTaskData:
-        """The first tasks as the outputs of one regression, `together`.
-
-        A network with an output for each task is hard parameter sharing with linear heads, and its
-        loss, the mean over the outputs, is that of the tasks with equal weights. Trained as one
-        matrix product it takes a fraction of the time.
-        """
-        if not 1 <= tasks <= self.signals.shape[1]:
-            raise UsageError(f"There are {self.signals.shape[1]} tasks: ask for 1 to all of them.")
-        every = Task.regression("together", outputs=tasks)
-        return MultiTaskData.multi_label(
-            [every], self.inputs, {every.name: self.targets[:, :tasks]}
-        )
-
-    def alone(self, task: int) -> MultiTaskData:
-        """One task, counted from 0, as the only regression, `alone`."""
-        own = Task.regression("alone")
-        return MultiTaskData.multi_label([own], self.inputs, {own.name: self.targets[:, [task]]})
 
 
 def measured(
@@ -92,8 +42,10 @@ def measured(
     test: int,
     noise: float,
     correlation: float = 0.0,
-) -> Measurements:
+) -> SyntheticDataset:
     r"""Signals measured with noise that correlates between the tasks, but for the test rows.
+
+    The error on the test rows is thus the distance from the signals themselves.
 
     ε_k = σ (√ρ e_0 + √(1 − ρ) e_k), so that each ε_k has the variance σ² whatever ρ.
 
@@ -105,10 +57,8 @@ def measured(
         noise: σ.
         correlation: ρ, from 0 (each task's noise is its own) to 1 (all tasks share one noise).
     """
-    if not 0 <= correlation <= 1:
-        raise UsageError(f"The noise's correlation must lie between 0 and 1, not at {correlation}.")
-    if not 0 <= noise < inf:
-        raise UsageError(f"The noise must be a number of at least 0, not {noise}.")
+    check_shares(correlation=correlation)
+    check_noise(noise)
     if not 0 <= test <= len(inputs):
         raise UsageError(f"There are {len(inputs)} rows, of which {test} cannot be test rows.")
 
@@ -117,10 +67,15 @@ def measured(
         return torch.randn(len(inputs), generator=source, dtype=torch.float64)
 
     own = torch.stack([drawn("task", k) for k in range(signals.shape[1])], dim=1)
-    common = drawn("common")[:, None]
-    errors = noise * (sqrt(correlation) * common + sqrt(1 - correlation) * own)
+    common = drawn("common")[:, None].expand_as(own)
+    errors = noise * mixed(correlation, common, own)
     errors[len(inputs) - test :] = 0
-    return Measurements(inputs, signals, errors)
+    noiseless = {f"task_{k}": signal[:, None] for k, signal in enumerate(signals.T, start=1)}
+    targets = {
+        name: signal + error[:, None]
+        for (name, signal), error in zip(noiseless.items(), errors.T, strict=True)
+    }
+    return SyntheticDataset(regressions(inputs, targets), noiseless)
 
 
 def noisy_copies(
@@ -136,11 +91,11 @@ def noisy_copies(
     correlation: float = 0.0,
     relatedness: float = 1.0,
     coefficients: Sequence[float] | None = None,
-) -> Measurements:
-    r"""The constructed world: y_k = c_k F(x) + ε_k with x ~ N(0, I) and one F for all tasks.
+) -> SyntheticDataset:
+    r"""Measurements of one function: y_k = c_k F(x) + ε_k with x ~ N(0, I) and one F for all tasks.
 
-    F is that of `related_tasks`, tanh(x B) a scaled to variance 1. A second dial leaves the world
-    where one F serves all: with relatedness r, each task has an F_k of its own whose weights
+    F is that of `related_tasks`, tanh(x B) a scaled to variance 1. A second dial leaves the case
+    that one F serves all: with relatedness r, each task has an F_k of its own whose weights
     correlate by r with those of any other task.
 
     Arguments:
@@ -153,19 +108,19 @@ def noisy_copies(
         features: width of tanh(x B).
         noise: σ.
         correlation: ρ, the dial.
-        relatedness: r; 1 is the world proper, at 0 the tasks have nothing in common.
+        relatedness: r; 1 is one F for all, at 0 the tasks have nothing in common.
         coefficients: c_k, by default all 1. With different ones and ρ = 1 differences between the
             tasks are free of noise: the negative control needs equal ones.
 
     Example:
-        >>> world = noisy_copies(0, tasks=2, train=40, validation=20, test=100, correlation=1.0)
-        >>> bool((world.targets[:, 0] == world.targets[:, 1]).all())
+        >>> made = noisy_copies(0, tasks=2, train=40, validation=20, test=100, correlation=1.0)
+        >>> bool((made.targets[:, 0] == made.targets[:, 1]).all())
         True
     """
     scales = [1.0] * tasks if coefficients is None else list(coefficients)
     if len(scales) != tasks:
         raise UsageError(f"{len(scales)} coefficients for {tasks} tasks: give one a task.")
-    world = related_tasks(
+    made = related_tasks(
         seed,
         tasks=tasks,
         rows=train + validation + test,
@@ -176,10 +131,10 @@ def noisy_copies(
         noise=0.0,
         same_inputs=True,
     )
-    columns = [scale * f for scale, f in zip(scales, world.noiseless.values(), strict=True)]
+    columns = [scale * f for scale, f in zip(scales, made.noiseless.values(), strict=True)]
     return measured(
         seed,
-        world.data.inputs,
+        made.data.inputs,
         torch.cat(columns, dim=1),
         test=test,
         noise=noise,

@@ -6,7 +6,7 @@ and A needs only listen (Caruana, 1997, section 3.1.3; Ruder, 2017, section 4.3)
 form is a *hint*: an output that predicts the feature itself (Abu-Mostafa, 1990; Caruana calls it
 a catalytic hint, after Suddarth and Kergosien, 1990).
 
-`overheard_features` is a world in which this mechanism is alone at work, with a dial;
+`overheard_features` makes data in which this mechanism is alone at work, with a dial;
 `feature_share` and `readability` look into the trained network for the features.
 """
 
@@ -19,8 +19,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from torch import Tensor
 
-from mtlbook.data.constructed import World
 from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.synthetic import SyntheticDataset, check_noise, check_shares, normal
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
@@ -39,7 +39,7 @@ def overheard_features(
     noise: float = 0.3,
     flips: float = 0.0,
     shuffled: bool = False,
-) -> World:
+) -> SyntheticDataset:
     r"""A task with a product of hidden features, another with their direction, and the features.
 
     With $x \sim N(0, I)$, and $A$ and $A'$ two sets of $k$ orthonormal columns, orthogonal to each
@@ -51,7 +51,7 @@ def overheard_features(
 
     $$h = x \big(\rho A + \sqrt{1 - \rho^2}\, A'\big), \qquad \varepsilon_c \sim N(0, 1).$$
 
-    The hard task is a parity of the signs of $g$ (an exclusive or for $k = 2$): each feature alone,
+    The hard task is a parity of the signs of $g$ (XOR for $k = 2$): each feature alone,
     and any fewer than $k$ of them, tell nothing about it. The easy task asks towards which of the
     $k + 1$ corners $v_c$ of a regular simplex the features $h$ point, which a linear classifier can
     say. The dial $\rho$ is the cosine between each feature of the easy task and the hard task's
@@ -76,12 +76,12 @@ def overheard_features(
             proportions, and nothing to learn (the control of Caruana, 1997, section 3.1).
 
     Returns:
-        A world with the tasks `hard`, `easy` (both measured by their error rate) and `hints`.
+        A data set with the tasks `hard`, `easy` (both measured by their error rate) and `hints`.
 
     Example:
-        >>> world = overheard_features(0, rows=5)
-        >>> g = world.data.inputs @ world.features["hard"]
-        >>> torch.equal(world.data.targets["hard"], (g.prod(1, keepdim=True) > 0).double())
+        >>> made = overheard_features(0, rows=5)
+        >>> g = made.data.inputs @ made.features["hard"]
+        >>> torch.equal(made.data.targets["hard"], (g.prod(1, keepdim=True) > 0).double())
         True
     """
     if rows < 1 or features < 1 or inputs < 2 * features:
@@ -89,22 +89,21 @@ def overheard_features(
             f"rows and features must be at least 1, and inputs twice the features, not {rows}, "
             f"{features} and {inputs}."
         )
-    if not 0 <= overlap <= 1 or not 0 <= flips <= 0.5 or noise < 0:
-        raise UsageError(
-            "overlap must lie between 0 and 1, flips between 0 and 0.5, and noise must not be "
-            f"below 0: {overlap}, {flips} and {noise} do not."
-        )
-    turned = torch.linalg.qr(_normal(inputs, 2 * features, generator(seed, "features")))[0]
+    check_shares(overlap=overlap)
+    check_noise(noise)
+    if not 0 <= flips <= 0.5:
+        raise UsageError(f"flips must lie between 0 and 0.5, not at {flips}.")
+    turned = torch.linalg.qr(normal(generator(seed, "features"), inputs, 2 * features))[0]
     own, other = turned[:, :features], turned[:, features:]
     heard = overlap * own + sqrt(1 - overlap**2) * other
     corners = simplex(features)
 
-    x = _normal(rows, inputs, generator(seed, "inputs"))
+    x = normal(generator(seed, "inputs"), rows, inputs)
     hints = x @ own
     parity = hints.prod(1, keepdim=True) > 0
     flipped = torch.rand(rows, 1, generator=generator(seed, "flips")) < flips
     scores = x @ heard @ corners
-    noisy = scores + noise * _normal(rows, features + 1, generator(seed, "noise"))
+    noisy = scores + noise * normal(generator(seed, "noise"), rows, features + 1)
     easy = noisy.argmax(1)
     if shuffled:
         easy = easy[torch.randperm(rows, generator=generator(seed, "shuffle"))]
@@ -115,7 +114,7 @@ def overheard_features(
         Task.regression("hints", features),
     ]
     targets = {"hard": (parity ^ flipped).double(), "easy": easy, "hints": hints}
-    return World(
+    return SyntheticDataset(
         MultiTaskData.multi_label(tasks, x, targets),
         {"hard": parity.double(), "easy": scores.argmax(1), "hints": hints},
         {"hard": own, "easy": heard, "hints": own},
@@ -200,7 +199,3 @@ def readability(
         predicted = probe.predict(seen[sets * examples :]).reshape(-1, said.shape[1])
         scores.append(r2_score(said[sets * examples :], predicted))
     return float(np.median(scores))
-
-
-def _normal(rows: int, columns: int, source: torch.Generator) -> Float[Tensor, "rows columns"]:
-    return torch.randn(rows, columns, generator=source, dtype=torch.float64)

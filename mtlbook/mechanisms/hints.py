@@ -31,11 +31,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mtlbook.data.constructed import World
-from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.synthetic import (
+    SyntheticDataset,
+    check_counts,
+    check_noise,
+    check_shares,
+    normal,
+    regressions,
+)
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
-from mtlbook.tasks import Task
 
 Values = Float[Tensor, "examples outputs"]
 Penalty = Float[Tensor, ""]
@@ -129,7 +134,7 @@ def regulariser(
 
 def odd_target(
     seed: int, *, rows: int, inputs: int = 6, even_part: float = 0.0, noise: float = 0.5
-) -> World:
+) -> SyntheticDataset:
     r"""A regression whose target is odd and increasing in every input, as far as a dial says.
 
     With $x \sim N(0, I)$ and $a$ a vector of length 1 without negative entries,
@@ -150,33 +155,27 @@ def odd_target(
         noise: $\sigma$.
 
     Returns:
-        A world with the task `value`, whose only feature is $u$.
+        A data set with the task `value`, whose only feature is $u$.
     """
-    if rows < 1 or inputs < 1 or not 0 <= even_part <= 1 or noise < 0:
-        raise UsageError(
-            "rows and inputs must be at least 1, even_part must lie between 0 and 1, and noise not "
-            f"be below 0: {rows}, {inputs}, {even_part} and {noise} do not fit."
-        )
+    check_counts(rows=rows, inputs=inputs)
+    check_shares(even_part=even_part)
+    check_noise(noise)
     direction = 0.2 + _uniform(inputs, 1, generator(seed, "direction"))
     direction /= direction.norm()
-    x = _normal(rows, inputs, generator(seed, "inputs"))
+    x = normal(generator(seed, "inputs"), rows, inputs)
     u = x @ direction
     odd, even = torch.tanh(2 * u) / _spread_of_odd_part(), (u.square() - 1) / sqrt(2)
     signal = sqrt(1 - even_part**2) * odd + even_part * even
-    value = signal + noise * _normal(rows, 1, generator(seed, "noise"))
-    data = MultiTaskData.multi_label([Task.regression("value")], x, {"value": value})
+    value = signal + noise * normal(generator(seed, "noise"), rows, 1)
+    data = regressions(x, {"value": value})
     head = torch.ones(1, 1, dtype=torch.float64)
-    return World(data, {"value": signal}, {"value": direction}, {"value": head})
+    return SyntheticDataset(data, {"value": signal}, {"value": direction}, {"value": head})
 
 
 def _spread_of_odd_part() -> float:
     """The standard deviation of tanh(2u) for u ~ N(0, 1), by Gauss and Hermite's quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(200)
     return sqrt(float(weights @ np.tanh(2 * nodes) ** 2 / weights.sum()))
-
-
-def _normal(rows: int, columns: int, source: torch.Generator) -> Float[Tensor, "rows columns"]:
-    return torch.randn(rows, columns, generator=source, dtype=torch.float64)
 
 
 def _uniform(rows: int, columns: int, source: torch.Generator) -> Float[Tensor, "rows columns"]:

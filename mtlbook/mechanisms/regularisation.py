@@ -1,7 +1,7 @@
 r"""Section 4.5, regularisation: a representation that several tasks share fits noise less well.
 
 How well a class of functions can fit pure noise is its empirical Rademacher complexity (Bartlett
-and Mendelson, 2002, definition 2): with independent labels $\sigma_i = \pm 1$,
+and Mendelson, 2002, definition 2): with Rademacher variables $\sigma_i = \pm 1$,
 
 $$\hat R(F) = E_\sigma \sup_{f \in F} \frac{1}{n} \sum_{i=1}^{n} \sigma_i f(x_i),
   \qquad -1 \le f \le 1.$$
@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.synthetic import check_counts, check_shares
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
@@ -49,15 +50,13 @@ def random_labels(
         >>> torch.equal(data.targets["noise_1"], data.targets["noise_2"])
         True
     """
-    if tasks < 1:
-        raise UsageError(f"tasks must be at least 1, not {tasks}.")
-    if not 0 <= agreement <= 1:
-        raise UsageError(f"agreement is a share: it must lie between 0 and 1, not at {agreement}.")
+    check_counts(tasks=tasks)
+    check_shares(agreement=agreement)
     rows = len(inputs)
-    common = _coins(rows, seed, "common")
+    common = _fair_labels(rows, seed, "common")
     targets = {}
     for number in range(1, tasks + 1):
-        own = _coins(rows, seed, "own", number)
+        own = _fair_labels(rows, seed, "own", number)
         chosen = torch.rand(
             rows, generator=generator(seed, "random labels", "choice", number), dtype=torch.float64
         )
@@ -65,7 +64,8 @@ def random_labels(
     return MultiTaskData.multi_label([Task.binary(name) for name in targets], inputs, targets)
 
 
-def _coins(rows: int, seed: int, *purpose: str | int) -> Float[Tensor, " rows"]:
+def _fair_labels(rows: int, seed: int, *purpose: str | int) -> Float[Tensor, " rows"]:
+    """0 or 1, each with probability ½: Rademacher variables as labels."""
     source = generator(seed, "random labels", *purpose)
     return torch.randint(2, (rows,), generator=source).double()
 
@@ -110,7 +110,7 @@ def gradient_agreement(trunk: nn.Module, losses: Sequence[Float[Tensor, ""]]) ->
     $$\Big\lVert \sum_t g_t \Big\rVert \Big/ \sum_t \lVert g_t \rVert.$$
 
     Gradients of T tasks that are orthogonal and equally long give $1 / \sqrt{T}$: of what each
-    task's noise asks of the trunk, the trunk hears that much.
+    task's noise asks of the trunk, the trunk receives that much.
 
     Arguments:
         trunk: what the tasks share; its parameters must need gradients.

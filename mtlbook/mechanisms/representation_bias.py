@@ -26,14 +26,19 @@ from scipy.linalg import subspace_angles
 from torch import Tensor
 
 from mtlbook.data import embedded
-from mtlbook.data.constructed import World
 from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.synthetic import (
+    GAIN,
+    SyntheticDataset,
+    check_noise,
+    check_shares,
+    normal,
+    regressions,
+)
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
-# Standard deviation of what enters a feature's tanh, which bends there and is not yet a step.
-GAIN = 2.0
 # The 126 groups of five digits that hold the 0; with the other five each parts the ten in two.
 _GROUPS = [(0, *others) for others in combinations(range(1, 10), 4)]
 
@@ -82,7 +87,7 @@ def environment(
     overlap: float = 1.0,
     noise: float = 0.5,
     same_inputs: bool = False,
-) -> World:
+) -> SyntheticDataset:
     r"""Tasks drawn from one environment: they have a representation in common, and nothing else.
 
     With $x \sim N(0, I)$ and a matrix $U$ of $k$ orthonormal columns, for a task $t$
@@ -116,11 +121,11 @@ def environment(
         same_inputs: all tasks have the inputs of the first; otherwise each has its own.
 
     Returns:
-        A world whose `features` hold $U$ for each task and whose `heads` hold $a_t$.
+        A data set whose `features` hold $U$ for each task and whose `heads` hold $a_t$.
 
     Example:
-        >>> world = environment(0, tasks=["a", "b"], rows=5)
-        >>> world.data.inputs.shape, tuple(world.features["a"].shape)
+        >>> made = environment(0, tasks=["a", "b"], rows=5)
+        >>> made.data.inputs.shape, tuple(made.features["a"].shape)
         (torch.Size([10, 20]), (20, 4))
     """
     if rows < 1 or features < 1 or inputs < 2 * features or not tasks:
@@ -128,29 +133,20 @@ def environment(
             "tasks, rows and features must be at least 1, and inputs twice the features, not "
             f"{len(tasks)}, {rows}, {features} and {inputs}."
         )
-    if not 0 <= overlap <= 1 or noise < 0:
-        raise UsageError(
-            f"overlap must lie between 0 and 1 and noise must not be below 0: {overlap} and "
-            f"{noise} do not."
-        )
-    turned = torch.linalg.qr(_normal(inputs, 2 * features, seed, "representation"))[0]
+    check_shares(overlap=overlap)
+    check_noise(noise)
+    turned = torch.linalg.qr(normal(generator(seed, "representation"), inputs, 2 * features))[0]
     matrix = overlap * turned[:, :features] + sqrt(1 - overlap**2) * turned[:, features:]
 
     x, noiseless, matrices, heads, targets = {}, {}, {}, {}, {}
     for name in tasks:
-        x[name] = _normal(rows, inputs, seed, "inputs", tasks[0] if same_inputs else name)
-        head = _normal(features, 1, seed, "head", name)[:, 0]
+        x[name] = normal(generator(seed, "inputs", tasks[0] if same_inputs else name), rows, inputs)
+        head = normal(generator(seed, "head", name), features, 1)[:, 0]
         matrices[name], heads[name] = matrix, head / head.norm()
         noiseless[name] = (true_features(x[name], matrix) @ heads[name])[:, None]
-        targets[name] = noiseless[name] + noise * _normal(rows, 1, seed, "noise", name)
-    regressions = [Task.regression(name) for name in tasks]
-    if same_inputs:
-        data = MultiTaskData.multi_label(regressions, x[tasks[0]], targets)
-    else:
-        data = MultiTaskData.several(
-            {task: (x[task.name], targets[task.name]) for task in regressions}
-        )
-    return World(data, noiseless, matrices, heads)
+        targets[name] = noiseless[name] + noise * normal(generator(seed, "noise", name), rows, 1)
+    data = regressions(x[tasks[0]] if same_inputs else x, targets)
+    return SyntheticDataset(data, noiseless, matrices, heads)
 
 
 def true_features(
@@ -176,7 +172,7 @@ def digit_environment(
 ) -> MultiTaskData:
     """An environment on real images: is the digit one of these five, or one of the other five.
 
-    There are 126 ways to part the ten digits into two groups of five, and each is a task: +1 for
+    There are 126 ways to split the ten digits into two groups of five, and each is a task: +1 for
     the group with the 0, -1 for the other. What all of them have in common is which digit an image
     shows. The targets are regressions with mean square 1, so that a mean squared error of 1 is that
     of knowing nothing.
@@ -195,8 +191,7 @@ def digit_environment(
             f"Ask for at least one image and one task of 0 to {len(_GROUPS) - 1}, not for "
             f"{images} and {tasks}."
         )
-    if not 0 <= in_place <= 1:
-        raise UsageError(f"in_place is a share: it must lie between 0 and 1, not at {in_place}.")
+    check_shares(in_place=in_place)
     digits = _digits()
     if max(images) >= len(digits.inputs):
         raise UsageError(f"There are {len(digits.inputs)} images: ask for fewer than {images}.")
@@ -272,9 +267,3 @@ def floor_and_slope(
     design = np.stack([np.ones(len(tasks)), 1 / np.asarray(tasks, dtype=np.float64)], axis=1)
     floor, slope = np.linalg.lstsq(design, errors, rcond=None)[0]
     return floor, slope
-
-
-def _normal(
-    rows: int, columns: int, seed: int, *purpose: str | int
-) -> Float[Tensor, "rows columns"]:
-    return torch.randn(rows, columns, generator=generator(seed, *purpose), dtype=torch.float64)

@@ -1,14 +1,14 @@
-r"""Section 4, the five mechanisms together: one world with a switch for each, and the design.
+r"""Section 4, the five mechanisms together: a switch for each, and the design.
 
-Each of the other sections of the chapter builds a world in which one mechanism is alone at work.
-Here all can be switched on and off in one world, so that what each contributes can be told from
-what the others do (`world`), and a fraction of all combinations is enough to estimate every effect
-and every interaction of two (`half_fraction`, `effect`).
+Each of the other sections of the chapter has data in which one mechanism is alone at work. Here all
+can be switched on and off in one data set, so that what each contributes can be told from what the
+others do (`main_and_other_tasks`), and a fraction of all combinations is enough to estimate every
+effect and every interaction of two (`half_fraction`, `effect`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import combinations, product
 from math import sqrt
 
@@ -17,20 +17,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mtlbook.data.constructed import World
-from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.synthetic import (
+    GAIN,
+    SyntheticDataset,
+    check_counts,
+    hidden,
+    reference_inputs,
+    regressions,
+    unit_variance,
+)
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
-from mtlbook.tasks import Task
-
-# Pre-activations have this standard deviation: tanh bends and is not yet a step.
-_GAIN = 2.0
-_REFERENCE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Switches:
-    """Which mechanisms can work in a world; all are off by default.
+    """Which mechanisms can work in a data set; all are off by default.
 
     Attributes:
         independent_noise: the tasks' noise is independent (4.1); off: all have the same.
@@ -46,7 +48,7 @@ class Switches:
     same_features: bool = False
 
 
-def world(
+def main_and_other_tasks(
     seed: int,
     switches: Switches,
     *,
@@ -57,7 +59,7 @@ def world(
     irrelevant: int = 30,
     features: int = 3,
     noise: float = 0.5,
-) -> World:
+) -> SyntheticDataset:
     r"""Main tasks that use products of features, and others beside them.
 
     With $x \sim N(0, I)$, of which the first `relevant` entries $x'$ count, for task $t$
@@ -87,14 +89,11 @@ def world(
         noise: $\sigma$.
 
     Returns:
-        A world with the matrices $B_t$ and the weights $a_t$.
+        A data set with the matrices $B_t$ and the weights $a_t$.
     """
-    counts = {"rows": rows, "main": main, "relevant": relevant, "features": features}
-    for name, least in {"rows": 1, "main": 1, "relevant": 1, "features": 2}.items():
-        if counts[name] < least:
-            raise UsageError(f"{name} must be at least {least}, not {counts[name]}.")
-    if others < 0 or irrelevant < 0:
-        raise UsageError(f"others and irrelevant must not be below 0: {others}, {irrelevant}.")
+    check_counts(rows=rows, main=main, relevant=relevant)
+    check_counts(2, features=features)
+    check_counts(0, others=others, irrelevant=irrelevant)
 
     def draw(rows: int, columns: int, *purpose: str) -> Float[Tensor, "rows columns"]:
         return standard_normal(generator(seed, "mechanisms together", *purpose), rows, columns)
@@ -105,42 +104,42 @@ def world(
     names = [f"main_{n}" for n in range(1, main + 1)] + [f"other_{n}" for n in range(1, others + 1)]
     for name in names:
         owner = "all" if switches.same_features else name
-        matrix = _GAIN / sqrt(relevant) * draw(relevant, features, "features", owner)
+        matrix = GAIN / sqrt(relevant) * draw(relevant, features, "features", owner)
         plain = switches.plain_tasks and name.startswith("other")
-        terms = _plain if plain else _products
+        terms = hidden if plain else _products
         width = terms(reference[:1], matrix).shape[1]
         head = draw(1, width, "head", name, "plain" if plain else "difficult")[0]
-        spread = (terms(reference, matrix) @ head).std()
-        noiseless[name] = (terms(x, matrix) @ head / spread)[:, None]
+        signal = partial(_signal, terms=terms, matrix=matrix, head=head)
+        noiseless[name] = unit_variance(signal, x, reference)
         source = name if switches.independent_noise else "all"
         targets[name] = noiseless[name] + noise * draw(rows, 1, "noise", source)
         matrices[name], heads[name] = matrix, head
     inputs = [x]
     if switches.irrelevant_inputs:
         inputs.append(draw(rows, irrelevant, "irrelevant inputs"))
-    data = MultiTaskData.multi_label(
-        [Task.regression(name) for name in names], torch.cat(inputs, dim=1), targets
-    )
-    return World(data, noiseless, matrices, heads)
+    data = regressions(torch.cat(inputs, dim=1), targets)
+    return SyntheticDataset(data, noiseless, matrices, heads)
 
 
 @lru_cache(maxsize=64)
 def _reference(seed: int, relevant: int) -> Float[Tensor, "rows inputs"]:
-    # The worlds of a seed, with whatever switches, have the same.
-    source = generator(seed, "mechanisms together", "reference inputs")
-    return standard_normal(source, _REFERENCE_ROWS, relevant)
+    # The data sets of a seed, with whatever switches, have the same.
+    return reference_inputs(seed, relevant, "mechanisms together")
 
 
-def _plain(
-    x: Float[Tensor, "rows inputs"], matrix: Float[Tensor, "inputs features"]
-) -> Float[Tensor, "rows features"]:
-    return torch.tanh(x @ matrix)
+def _signal(
+    x: Float[Tensor, "rows inputs"],
+    terms: Callable[[Tensor, Tensor], Tensor],
+    matrix: Float[Tensor, "inputs features"],
+    head: Float[Tensor, " terms"],
+) -> Float[Tensor, " rows"]:
+    return terms(x, matrix) @ head
 
 
 def _products(
     x: Float[Tensor, "rows inputs"], matrix: Float[Tensor, "inputs features"]
 ) -> Float[Tensor, "rows pairs"]:
-    h = torch.tanh(x @ matrix)
+    h = hidden(x, matrix)
     first, second = zip(*combinations(range(h.shape[1]), 2), strict=True)
     return h[:, first] * h[:, second]
 

@@ -116,12 +116,10 @@ class UncertaintyWeighting(Combiner):
 
 
 def _factor(task: Task) -> float:
-    by_kind = "gaussian" if "regression" in task.kind else "categorical"
-    likelihood = getattr(task, "likelihood", by_kind)
-    if likelihood not in FACTORS:
+    if task.likelihood is None:
         raise UsageError(
-            f"The loss of task {task.name!r} is not said to be a likelihood's, so that it has no "
-            "noise to learn: give the task the likelihood "
+            f"The loss of task {task.name!r} ({task.kind}) is not said to be a likelihood's, so "
+            "that it has no noise to learn: give the task the likelihood "
             f"{' or '.join(repr(known) for known in FACTORS)}, or choose another weighting."
         )
-    return FACTORS[likelihood]
+    return FACTORS[task.likelihood]

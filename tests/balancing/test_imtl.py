@@ -78,6 +78,7 @@ def test_the_best_scale_makes_each_loss_one():
         combiner.log_scales.copy_(-losses.log())
     least = combiner.transform(losses)
     least.sum().backward()
+    assert combiner.log_scales.grad is not None
     np.testing.assert_allclose(combiner.log_scales.grad, 0, atol=1e-12)
     np.testing.assert_allclose((least + combiner.log_scales).detach(), 1)
     with torch.no_grad():

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -38,7 +40,7 @@ def losses_of(outputs: list[Tensor], targets: Tensor) -> list[Tensor]:
     return [(each - targets[:, n]).square().mean() for n, each in enumerate(outputs)]
 
 
-def named(network: nn.Module, tensors: list[Tensor]) -> list[str]:
+def named(network: nn.Module, tensors: Sequence[Tensor]) -> list[str]:
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     return [names[id(tensor)] for tensor in tensors]
 
@@ -115,6 +117,18 @@ def test_what_a_loss_does_not_reach_has_the_gradient_zero(batched):
     gradients.accumulate(torch.ones(3))
     assert network.unused.grad is None
     assert network.above.weight.grad is not None
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_constant_losses_and_no_parameters_are_served(batched):
+    x = torch.ones(2, requires_grad=True)
+    for losses, expected in [
+        ([x.sum(), torch.tensor(3.0)], [[2.0, 0.0], [0.0, 0.0]]),
+        ([torch.tensor(3.0), x.sum()], [[0.0, 0.0], [0.0, 2.0]]),
+        ([torch.tensor(3.0), torch.tensor(1.0)], [[0.0, 0.0], [0.0, 0.0]]),
+    ]:
+        assert task_gradients(losses, [x], batched=batched).gramian.tolist() == expected
+    assert task_gradients([x.sum(), x.prod()], [], batched=batched).gramian.shape == (2, 2)
 
 
 @pytest.mark.usefixtures("double")

@@ -1,14 +1,15 @@
 """How fast cross-stitch networks are: K joined columns against the K separate networks alone.
 
 A step is forward, backward and optimiser of a plain loop in float64 on one thread, timed side by
-side; the ratio is what counts, and 1.5 is the aim. Run with nothing else on the machine:
+side in processor time; the ratio is what counts, and 1.5 is the aim. Best with nothing else on the
+machine:
 
     pytest tests/benchmarks/bench_cross_stitch.py -n 0 -s --jaxtyping-packages=
 """
 
 from collections.abc import Callable, Sequence
 from statistics import median
-from time import perf_counter
+from time import process_time
 from typing import NamedTuple
 
 import pytest
@@ -88,12 +89,12 @@ def steps_of(model: nn.Module, inputs: Tensor, steps: int) -> Callable[[], float
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-4)
 
     def run() -> float:
-        start = perf_counter()
+        start = process_time()
         for _ in range(steps):
             optimiser.zero_grad()
             torch.stack([p.square().mean() for p in model(inputs).values()]).sum().backward()
             optimiser.step()
-        return perf_counter() - start
+        return process_time() - start
 
     run()
     return run

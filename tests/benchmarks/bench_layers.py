@@ -1,7 +1,9 @@
 """Recurrent layers of many replicas at once against PyTorch's own layer, one replica at a time.
 
 A step is a forward and a backward pass of a bidirectional layer over 16 padded sentences of 12
-tokens. Ratios in one run; nothing is asserted.
+tokens. The ratio of processor times in one run is what counts:
+
+    pytest tests/benchmarks/bench_layers.py -n 0 -s --jaxtyping-packages=
 """
 
 import time

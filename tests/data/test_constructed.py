@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from torch import Tensor
 
-from mtlbook.data.constructed import World, layered_tasks, related_tasks, two_scales
+from mtlbook.data.constructed import layered_tasks, related_tasks, two_scales
+from mtlbook.data.synthetic import SyntheticDataset
 from mtlbook.errors import UsageError
 
 
-def correlations(world: World) -> Tensor:
+def correlations(world: SyntheticDataset) -> Tensor:
     """The correlations between the noiseless targets of all tasks."""
     return torch.corrcoef(torch.cat(list(world.noiseless.values()), dim=1).T)
 
@@ -20,7 +21,7 @@ def off_diagonal(matrix: Tensor) -> Tensor:
     return matrix[~torch.eye(len(matrix), dtype=torch.bool)]
 
 
-def same(first: World, second: World, task: str, rows: int) -> bool:
+def same(first: SyntheticDataset, second: SyntheticDataset, task: str, rows: int) -> bool:
     """Whether two worlds agree in the first rows of a task, and in its truth."""
     a, b = first.data, second.data
     return (
@@ -279,7 +280,7 @@ def test_an_impossible_scale_is_refused():
 
 
 def test_an_impossible_share_of_the_features_is_refused():
-    with pytest.raises(UsageError, match="shared_features must lie between 0 and 1"):
+    with pytest.raises(UsageError, match="shared_features is a share: it must lie between 0 and 1"):
         two_scales(0, rows=5, shared_features=-0.5)
 
 

@@ -10,16 +10,17 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mtlbook.data.constructed import related_tasks
-from mtlbook.data.noisy_tasks import NoisyWorld, noisy_tasks
+from mtlbook.data.noisy_tasks import noisy_tasks
+from mtlbook.data.synthetic import SyntheticDataset
 from mtlbook.errors import UsageError
 
 
-def loss_of(world: NoisyWorld, name: str, prediction: torch.Tensor) -> float:
+def loss_of(world: SyntheticDataset, name: str, prediction: torch.Tensor) -> float:
     task = next(task for task in world.data.tasks if task.name == name)
     return float(task.loss(prediction, world.data.targets[name]).mean())
 
 
-def logits(world: NoisyWorld, name: str, temperature: float) -> torch.Tensor:
+def logits(world: SyntheticDataset, name: str, temperature: float) -> torch.Tensor:
     """The signals behind a classification from the world's truth, each scaled to variance 1."""
     z = torch.tanh(world.data.inputs @ world.features[name]) @ world.heads[name]
     return z / z.std(0) / temperature

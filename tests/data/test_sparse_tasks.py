@@ -26,28 +26,28 @@ def test_the_dial_is_the_share_of_features_that_all_tasks_use(overlap, values):
 
 def test_the_targets_are_linear_in_the_tasks_own_inputs():
     world = sparse_tasks(0, tasks=2, rows=5000, overlap=0.5, noise=0.3)
-    residual = world.targets - torch.einsum("tnp,pt->tn", world.inputs, world.coefficients)
+    residual = world.targets - torch.einsum("tnp,pt->nt", world.inputs_by_task, world.coefficients)
     assert np.isclose(float(residual.std()), 0.3, rtol=0.03)
-    assert not torch.equal(world.inputs[0], world.inputs[1])
+    assert not torch.equal(world.inputs_by_task[0], world.inputs_by_task[1])
     second = world.data.tasks[1].name
     own = world.data.labelled[second]
-    assert torch.equal(world.data.inputs[own], world.inputs[1])
-    assert torch.equal(world.data.targets[second][own, 0], world.targets[1])
+    assert torch.equal(world.data.inputs[own], world.inputs_by_task[1])
+    assert torch.equal(world.data.targets[second][own, 0], world.targets[:, 1])
 
 
 def test_turning_the_dial_leaves_values_and_inputs_as_they_were():
     apart, together = (sparse_tasks(1, rows=10, overlap=overlap) for overlap in (0.5, 1.0))
-    assert torch.equal(apart.inputs, together.inputs)
+    assert torch.equal(apart.data.inputs, together.data.inputs)
     assert torch.equal(apart.coefficients[:, 0], together.coefficients[:, 0])
     same = apart.coefficients[:, 1] == together.coefficients[:, 1]
     assert (apart.coefficients[same, 1] != 0).sum() == 3
-    assert torch.allclose(apart.targets[0], together.targets[0])
+    assert torch.allclose(apart.targets[:, 0], together.targets[:, 0])
 
 
 def test_fewer_rows_and_fewer_tasks_are_the_first_ones():
     few, many = sparse_tasks(2, rows=5), sparse_tasks(2, tasks=4, rows=9)
-    assert torch.equal(few.inputs, many.inputs[:2, :5])
-    assert torch.equal(few.targets, many.targets[:2, :5])
+    assert torch.equal(few.inputs_by_task, many.inputs_by_task[:2, :5])
+    assert torch.equal(few.targets, many.targets[:5, :2])
     assert torch.equal(few.coefficients, many.coefficients[:, :2])
 
 

@@ -2,20 +2,17 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from mtlbook.errors import UsageError
 from mtlbook.layers.attention import SelfAttention
+from tests.equal import exactly
 
 LENGTHS = torch.tensor([7, 3, 1, 5])
 MASK = torch.arange(7) < LENGTHS[:, None]
 
 pytestmark = pytest.mark.usefixtures("double")
-
-
-def exactly(actual: Tensor | None, expected: Tensor | None) -> None:
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
@@ -51,7 +48,9 @@ def test_an_example_of_padding_alone_is_zero_with_finite_gradients():
     found = attention(torch.randn(2, 3, 8), torch.tensor([[True] * 3, [False] * 3]))
     assert not found[1].any()
     found.square().sum().backward()
-    assert all(values.grad.isfinite().all() for values in attention.parameters())
+    for values in attention.parameters():
+        assert values.grad is not None
+        assert values.grad.isfinite().all()
 
 
 def test_attention_does_not_see_the_order():

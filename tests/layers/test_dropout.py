@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from mtlbook.errors import UsageError
@@ -90,7 +91,7 @@ def test_no_float64_is_needed():
     """MPS has none: no operation of a float32 model may make such a tensor."""
     made = set()
 
-    class Kinds(torch.utils._python_dispatch.TorchDispatchMode):
+    class Kinds(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             out = func(*args, **(kwargs or {}))
             made.add(getattr(out, "dtype", None))
@@ -162,7 +163,7 @@ def test_pytorchs_dropout_is_exchanged_at_every_depth():
 def test_keys_follow_from_seed_and_name_alone():
     def keys(seed: int, *layers: nn.Module) -> list[int]:
         model = reproducible(nn.Sequential(*layers), seed)
-        return [int(layer.key) for layer in model if isinstance(layer, Dropout)]
+        return [int(layer.key) for layer in model.children() if isinstance(layer, Dropout)]
 
     torch.manual_seed(0)
     first = keys(0, nn.Dropout(), nn.Tanh(), nn.Dropout())
@@ -174,7 +175,7 @@ def test_keys_follow_from_seed_and_name_alone():
 def test_a_layer_that_stands_twice_becomes_two():
     drop = nn.Dropout(0.5)
     model = reproducible(nn.Sequential(drop, nn.Identity(), drop), 0)
-    first, _, second = model
+    first, _, second = model.children()
     advance(model, 0.0)
     assert agreement(mask(first, 10_000), mask(second, 10_000)) == pytest.approx(0.5, abs=0.05)
 

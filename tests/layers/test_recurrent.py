@@ -8,6 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mtlbook.errors import UsageError
 from mtlbook.layers.recurrent import GRU, LSTM
+from tests.equal import exactly
 
 PAIRS = pytest.mark.parametrize(
     ("ours", "theirs"), [(LSTM, nn.LSTM), (GRU, nn.GRU)], ids=["LSTM", "GRU"]
@@ -16,10 +17,6 @@ LENGTHS = torch.tensor([7, 3, 1, 5])
 MASK = torch.arange(7) < LENGTHS[:, None]
 
 pytestmark = pytest.mark.usefixtures("double")
-
-
-def exactly(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
 
 
 def packed(network: nn.Module, sequence: Tensor) -> Tensor:
@@ -125,7 +122,6 @@ def test_replicas_at_once_are_those_one_by_one(ours, theirs, separate, masked):
         exactly(together[number], alone)
         alone.square().sum().backward()
         for name, values in network.named_parameters():
-            assert values.grad is not None
             exactly(weights[name].grad[number], values.grad)
             exactly(inside[name][number], values.grad)
 

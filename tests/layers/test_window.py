@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from mtlbook.errors import UsageError
 from mtlbook.layers.window import Window
+from tests.equal import exactly
 
 LENGTHS = torch.tensor([9, 3, 0, 6])
 MASK = torch.arange(9) < LENGTHS[:, None]
@@ -15,15 +16,12 @@ MASK = torch.arange(9) < LENGTHS[:, None]
 pytestmark = pytest.mark.usefixtures("double")
 
 
-def exactly(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("reach", [0, 1, 2])
 def test_a_layer_is_a_convolution(reach):
     window, sequence = Window(5, 8, 2, reach=reach), torch.randn(4, 9, 5)
     expected = sequence.mT
     for layer in window.layers:
+        assert isinstance(layer, nn.Linear)
         kernel = layer.weight.unflatten(1, (2 * reach + 1, -1)).movedim(1, 2)
         expected = F.conv1d(expected, kernel, layer.bias, padding=reach).tanh()
     exactly(window(sequence), expected.mT)

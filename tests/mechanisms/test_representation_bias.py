@@ -128,7 +128,7 @@ def test_signal_and_features_have_variance_1():
         ({"rows": 0}, "at least 1"),
         ({"inputs": 7}, "twice"),
         ({"overlap": 1.1}, "between 0 and 1"),
-        ({"noise": -0.1}, "below 0"),
+        ({"noise": -0.1}, "noise must be a number of at least 0"),
     ],
 )
 def test_impossible_environments_are_refused(wrong, message):

@@ -8,14 +8,21 @@ import pytest
 import torch
 
 from mtlbook.errors import UsageError
-from mtlbook.mechanisms.together import Switches, contrast, effect, half_fraction, switched, world
+from mtlbook.mechanisms.together import (
+    Switches,
+    contrast,
+    effect,
+    half_fraction,
+    main_and_other_tasks,
+    switched,
+)
 
 FACTORS = ["a", "b", "c", "d", "e"]
 ROWS = 4000
 
 
 def errors(switches: Switches) -> dict[str, torch.Tensor]:
-    made = world(0, switches, rows=ROWS)
+    made = main_and_other_tasks(0, switches, rows=ROWS)
     return {name: (made.data.targets[name] - clean)[:, 0] for name, clean in made.noiseless.items()}
 
 
@@ -32,7 +39,7 @@ def test_noise_is_independent_or_the_same(on, expected):
 
 
 def test_signals_have_variance_one_and_products_have_no_linear_part():
-    made = world(1, Switches(plain_tasks=True, same_features=True), rows=ROWS)
+    made = main_and_other_tasks(1, Switches(plain_tasks=True, same_features=True), rows=ROWS)
     x = made.data.inputs
     for name, clean in made.noiseless.items():
         assert float(clean.std()) == pytest.approx(1, abs=0.06)
@@ -43,7 +50,9 @@ def test_signals_have_variance_one_and_products_have_no_linear_part():
 
 
 def test_irrelevant_inputs_come_behind_the_relevant_ones():
-    without, among = (world(2, Switches(irrelevant_inputs=on), rows=50) for on in (False, True))
+    without, among = (
+        main_and_other_tasks(2, Switches(irrelevant_inputs=on), rows=50) for on in (False, True)
+    )
     assert without.data.inputs.shape == (50, 6)
     assert among.data.inputs.shape == (50, 36)
     assert torch.equal(among.data.inputs[:, :6], without.data.inputs)
@@ -51,7 +60,9 @@ def test_irrelevant_inputs_come_behind_the_relevant_ones():
 
 
 def test_features_are_common_or_the_task_s_own():
-    same, own = (world(3, Switches(same_features=on), rows=5).features for on in (True, False))
+    same, own = (
+        main_and_other_tasks(3, Switches(same_features=on), rows=5).features for on in (True, False)
+    )
     assert all(torch.equal(same["main_1"], matrix) for matrix in same.values())
     for first, second in combinations(own.values(), 2):
         assert not torch.equal(first, second)
@@ -59,7 +70,10 @@ def test_features_are_common_or_the_task_s_own():
 
 @pytest.mark.parametrize("switch", list(Switches.__annotations__))
 def test_a_switch_leaves_the_main_tasks_signal_alone_unless_it_moves_features(switch):
-    off, on = (world(4, replace(Switches(), **{switch: on}), rows=40) for on in (False, True))
+    off, on = (
+        main_and_other_tasks(4, replace(Switches(), **{switch: on}), rows=40)
+        for on in (False, True)
+    )
     same = torch.equal(off.noiseless["main_1"], on.noiseless["main_1"])
     assert same == (switch != "same_features")
     assert not (
@@ -69,7 +83,9 @@ def test_a_switch_leaves_the_main_tasks_signal_alone_unless_it_moves_features(sw
 
 
 def test_fewer_rows_are_the_first_of_more():
-    few, many = (world(5, Switches(independent_noise=True), rows=rows) for rows in (10, 25))
+    few, many = (
+        main_and_other_tasks(5, Switches(independent_noise=True), rows=rows) for rows in (10, 25)
+    )
     assert torch.equal(few.data.inputs, many.data.inputs[:10])
     assert torch.equal(few.data.targets["main_1"], many.data.targets["main_1"][:10])
 
@@ -115,12 +131,12 @@ def test_a_run_sets_the_switches_that_the_world_has():
         ({"rows": 0}, "rows must be at least 1, not 0"),
         ({"rows": 3, "main": 0}, "main must be at least 1"),
         ({"rows": 3, "features": 1}, "features must be at least 2"),
-        ({"rows": 3, "others": -1}, "below 0: -1, 30"),
+        ({"rows": 3, "others": -1}, "others must be at least 0, not -1"),
     ],
 )
 def test_impossible_worlds_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
-        world(0, Switches(), **options)
+        main_and_other_tasks(0, Switches(), **options)
 
 
 def test_an_unknown_factor_is_refused():

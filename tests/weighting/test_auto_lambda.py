@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 import torch
@@ -25,10 +27,10 @@ class Network(nn.Module):
         return [head(self.trunk(x))[:, 0] for head in self.heads]
 
 
-def losses_of(model: Network, values: dict[str, Tensor], stream: str) -> list[Tensor]:
+def losses_of(model: Network, values: Mapping[str, Tensor], stream: str) -> list[Tensor]:
     x = torch.randn(16, 4, generator=generator(0, stream), dtype=torch.float64)
     y = torch.stack([x[:, 0], x[:, 1] * x[:, 2], -x[:, 0]], 1)
-    outputs = functional_call(model, values, (x,))
+    outputs = functional_call(model, dict(values), (x,))
     return [(each - y[:, n]).square().mean() for n, each in enumerate(outputs)]
 
 

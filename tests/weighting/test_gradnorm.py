@@ -45,7 +45,7 @@ def test_training_is_that_of_a_loop_by_hand(alpha):
 
         losses = torch.stack(losses_of(theirs, step))
         initial = losses.detach() if initial is None else initial
-        last = theirs["trunk"][2].weight
+        last = dict(theirs.named_parameters())["trunk.2.weight"]
         norms = torch.stack(
             [
                 torch.autograd.grad(w[n] * losses[n], last, create_graph=True)[0].norm()

@@ -1,4 +1,6 @@
 import math
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,10 @@ from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
-from mtlbook.training.fit import Fit, fit
+from mtlbook.training.fit import fit
+from mtlbook.training.results import Fit
+from mtlbook.training.sampling import Mixed
+from mtlbook.training.settings import Settings
 from mtlbook.weighting.uncertainty import UncertaintyWeighting
 
 REGRESSION = Task.regression("depth")
@@ -24,7 +29,7 @@ LOG_VARIANCES = st.floats(-5, 5)
 
 
 def value(task: Task, loss: float, log_variance: float) -> float:
-    weighting = UncertaintyWeighting([task], log_variance)
+    weighting = UncertaintyWeighting([task], log_variance, dtype=torch.float64)
     return float(weighting(torch.tensor([loss], dtype=torch.float64)).detach())
 
 
@@ -57,7 +62,7 @@ def test_the_classification_form_approaches_the_scaled_softmax():
 
 @given(st.lists(st.tuples(LOSSES, LOG_VARIANCES), min_size=2, max_size=2))
 def test_gradients_are_those_of_the_equation(pairs):
-    weighting = UncertaintyWeighting([REGRESSION, CLASSIFICATION])
+    weighting = UncertaintyWeighting([REGRESSION, CLASSIFICATION], dtype=torch.float64)
     with torch.no_grad():
         weighting.log_variances.copy_(torch.tensor([s for _, s in pairs], dtype=torch.float64))
     values = [loss for loss, _ in pairs]
@@ -73,7 +78,8 @@ def test_gradients_are_those_of_the_equation(pairs):
 
 
 def test_gradients_agree_with_finite_differences():
-    weighting = UncertaintyWeighting([REGRESSION, CLASSIFICATION, Task.binary("sold")])
+    tasks = [REGRESSION, CLASSIFICATION, Task.binary("sold")]
+    weighting = UncertaintyWeighting(tasks, dtype=torch.float64)
 
     def joint(losses: Tensor, log_variances: Tensor) -> Tensor:
         return torch.func.functional_call(weighting, {"log_variances": log_variances}, (losses,))
@@ -125,7 +131,7 @@ def test_the_optimal_variance_is_the_loss_or_twice_the_loss(task, variance_per_l
     least = value(task, loss, best)
     assert least == pytest.approx((1 + best) / 2)
     assert all(value(task, loss, best + shift) > least for shift in (-2, -1e-5, 1e-5, 2))
-    at_the_optimum = UncertaintyWeighting([task], best)
+    at_the_optimum = UncertaintyWeighting([task], best, dtype=torch.float64)
     assert float(at_the_optimum.variances) == pytest.approx(variance)
     assert float(at_the_optimum.weights) == pytest.approx(1 / (2 * loss))
 
@@ -147,7 +153,8 @@ def test_the_noise_of_a_linear_world_is_that_of_least_squares():
     design = np.column_stack([x, np.ones(rows)])
     _, residual_squares, *_ = np.linalg.lstsq(design, y.numpy(), rcond=None)
 
-    weighting = UncertaintyWeighting([Task.regression(name) for name in ("far", "near", "exact")])
+    lines = [Task.regression(name) for name in ("far", "near", "exact")]
+    weighting = UncertaintyWeighting(lines, dtype=torch.float64)
     model = nn.Linear(3, 3, dtype=torch.float64)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -172,14 +179,15 @@ def test_the_noise_of_a_linear_world_is_that_of_least_squares():
     np.testing.assert_allclose(weighting.variances, noise.square(), rtol=0.28)
 
 
-def test_a_model_in_single_precision_is_served_too():
-    weighting = UncertaintyWeighting([REGRESSION])
-    losses = torch.ones(1, requires_grad=True)
-    joint = weighting(losses)
-    assert joint.dtype == torch.float32
-    joint.backward()
-    assert weighting.log_variances.grad is not None
-    assert weighting.state_dict()["log_variances"].dtype == torch.float64
+def test_each_precision_is_served():
+    for asked, own in [(None, torch.float32), (torch.float64, torch.float64)]:
+        weighting = UncertaintyWeighting([REGRESSION], dtype=asked)
+        for dtype in (torch.float32, torch.float64):
+            joint = weighting(torch.ones(1, dtype=dtype, requires_grad=True))
+            assert joint.dtype == dtype
+            joint.backward()
+        assert weighting.log_variances.grad is not None
+        assert weighting.state_dict()["log_variances"].dtype == own
 
 
 # In fit -------------------------------------------------------------------------------------------
@@ -187,28 +195,31 @@ def test_a_model_in_single_precision_is_served_too():
 TASKS = [Task.regression("far"), Task.classification("side", classes=2)]
 
 
-def train(**options: Any) -> Fit:
+def build(data: MultiTaskData, seed: int) -> HardSharing:
+    heads = {task.name: nn.Linear(4, task.outputs) for task in TASKS}
+    return HardSharing(lambda: [nn.Linear(3, 4), nn.Tanh()], heads)
+
+
+def train(seeds: Iterable[int] = range(3), **options: Any) -> Fit:
     inputs = normal(120, 3, purpose="inputs")
     far = 5 * inputs.sum(1) + 10 * normal(120, purpose="noise")
     targets = {"far": far, "side": (inputs[:, 0] > 0).long()}
     data = MultiTaskData.multi_label(TASKS, inputs, targets)
-
-    def build() -> HardSharing:
-        return HardSharing([nn.Linear(3, 4), nn.Tanh()], TASKS, width=4)
-
-    settings = {
-        "seeds": range(3),
-        "steps": 60,
-        "learning_rate": 0.02,
-        "weighting": UncertaintyWeighting(TASKS),
-    }
-    return fit(build, data, **{**settings, **options})
+    settings = Settings(
+        **{
+            "steps": 60,
+            "optimiser": partial(torch.optim.Adam, lr=0.02),
+            "combiner": UncertaintyWeighting(TASKS),
+            "device": "cpu",
+            **options,
+        }
+    )
+    return fit(build, data, seeds=seeds, settings=settings)
 
 
 def test_every_seed_trains_its_own_variances():
-    together, apart, alone = train(), train(vectorise=False), train(seeds=[1])
-    frozen = UncertaintyWeighting(TASKS).requires_grad_(False)
-    fixed = train(weighting=frozen)
+    together, apart, alone = train(), train(vectorise=False), train([1])
+    fixed = train(combiner=UncertaintyWeighting(TASKS).requires_grad_(False))
     for task in ("far", "side"):
         losses = together.score(task, "loss")
         np.testing.assert_allclose(losses, apart.score(task, "loss"), rtol=1e-9)
@@ -221,21 +232,21 @@ def test_the_variance_of_each_seed_ends_at_its_training_loss():
     """L for the regression and 2L for the classification, once s had the time to arrive."""
 
     def quick(named: list[tuple[str, Tensor]]) -> torch.optim.Optimizer:
-        of_weighting = [values for name, values in named if name.startswith("weighting.")]
+        of_combiner = [values for name, values in named if name.startswith("combiner.")]
         of_model = [values for name, values in named if name.startswith("model.")]
-        groups = [{"params": of_model}, {"params": of_weighting, "lr": 0.2}]
+        groups = [{"params": of_model}, {"params": of_combiner, "lr": 0.2}]
         return torch.optim.Adam(groups, lr=0.005, betas=(0.9, 0.9))
 
     trained = train(
         optimiser=quick,
         steps=400,
-        batch_size=None,
+        sampler=Mixed(None),
         stopping=None,
-        schedule=lambda step: 1 - step / 400,
+        schedule=lambda progress: 1 - progress,
     )
     learnt = []
     for seed in trained.seeds:
-        weighting = trained.weighting(seed)
+        weighting = trained.combiner(seed)
         assert isinstance(weighting, UncertaintyWeighting)
         learnt.append(weighting.variances)
     losses = [trained.score(task.name, "loss", "train") for task in TASKS]
@@ -246,7 +257,7 @@ def test_the_variance_of_each_seed_ends_at_its_training_loss():
 
 def test_the_weighting_that_was_given_stays_as_it_was():
     weighting = UncertaintyWeighting(TASKS)
-    train(weighting=weighting)
+    train(combiner=weighting)
     assert not weighting.log_variances.any()
 
 
@@ -262,3 +273,8 @@ def test_no_tasks_are_refused():
 def test_an_impossible_start_is_refused(initial):
     with pytest.raises(UsageError, match="must be a finite number"):
         UncertaintyWeighting([REGRESSION], initial)
+
+
+def test_a_loss_that_is_no_likelihood_s_is_refused():
+    with pytest.raises(UsageError, match=r"'visits' .* no noise to learn"):
+        UncertaintyWeighting([REGRESSION, Task.counts("visits")])

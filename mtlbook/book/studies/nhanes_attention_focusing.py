@@ -39,9 +39,9 @@ from torch import nn
 from mtlbook.data import nhanes
 from mtlbook.data.multi_task_data import Holdout
 from mtlbook.data.scaling import RawTable
+from mtlbook.data.synthetic import SyntheticDataset
 from mtlbook.devices import resolve
 from mtlbook.mechanisms.attention_focusing import (
-    Attended,
     disguised,
     sensitivities,
     share,
@@ -118,7 +118,7 @@ def _method(
     split = Holdout(train=examples, validation=VALIDATION, test=TEST)
 
     @cache
-    def world(seed: int) -> Attended:
+    def world(seed: int) -> SyntheticDataset:
         return disguised(table, seed, looks_at=looks_at, blocks=2, split=split)
 
     trials = {}
@@ -162,7 +162,9 @@ def _network(inputs: int, tasks: Sequence[Task], width: int) -> HardSharing:
     return HardSharing([nn.Linear(inputs, width), nn.Tanh()], tasks, width)
 
 
-def _measures(trained: Fit, number: int, world: Attended, device: torch.device) -> dict[str, float]:
+def _measures(
+    trained: Fit, number: int, world: SyntheticDataset, device: torch.device
+) -> dict[str, float]:
     """The metrics of one seed."""
     seed = trained.seeds[number]
     test = torch.from_numpy(trained.test[number])

@@ -68,20 +68,27 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
     tasks = [task.name for task in table.tasks]
     train = partial(_train, seeds=seeds, device=device)
     data = cache(partial(scaled, table, SPLIT))
-    of_seeds = [constant_losses(data(seed)) for seed in seeds]
-    constant = {task: np.array([losses[task] for losses in of_seeds]) for task in tasks}
 
     @cache
     def noise(seed: int) -> MultiTaskData:
         return scaled(shuffled(table, seed), SPLIT, seed)
 
+    def constants(made: Callable[[int], MultiTaskData]) -> dict[str, np.ndarray]:
+        """The loss of a constant for each task and seed, in the units of the seed's data."""
+        of_seeds = [constant_losses(made(seed)) for seed in seeds]
+        return {task: np.array([losses[task] for losses in of_seeds]) for task in tasks}
+
+    constant, constant_on_noise = constants(data), constants(noise)
     found = {}
     for name, branch_at in NETWORKS.items():
         (on_noise,) = train(
             branch_at, noise, Grid((0.01,), (UNITS_ON_NOISE,)), stopping=None
         ).values()
         found["fit to shuffled labels", name, "none"] = 1 - np.mean(
-            [on_noise.score(task, "loss", "train") / loss for task, loss in constant.items()],
+            [
+                on_noise.score(task, "loss", "train") / loss
+                for task, loss in constant_on_noise.items()
+            ],
             axis=0,
         )
         stopping = "each" if name == "separate" else "joint"
