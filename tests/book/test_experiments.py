@@ -84,6 +84,15 @@ class TestNetworks:
         one, other = (branch[0][0].weight for branch in model.branches.values())
         assert not torch.equal(one, other)
 
+    def test_branches_draw_their_own_layers_only(self):
+        torch.manual_seed(0)
+        model: Any = hard_sharing(dense(5, 4, 3), TASKS, 3, branch_at=1)
+        torch.manual_seed(0)
+        trunk, *branches = nn.Linear(5, 4), nn.Linear(4, 3), nn.Linear(4, 3)
+        assert torch.equal(model.trunk[0][0].weight, trunk.weight)
+        for branch, layer in zip(model.branches.values(), branches, strict=True):
+            assert torch.equal(branch[0][0].weight, layer.weight)
+
     def test_separate_networks_may_start_alike(self):
         model: Any = separate_networks(dense(5, 4), TASKS, 4, same_start=True)
         one, other = (branch[0][0].weight for branch in model.branches.values())
