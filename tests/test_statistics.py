@@ -315,3 +315,12 @@ def test_all_sign_patterns_give_the_p_value_of_a_library(differences):
         (differences,), np.mean, permutation_type="samples", n_resamples=2**16, vectorized=True
     )
     assert effect(differences).p == pytest.approx(library.pvalue, abs=1e-12)
+
+
+@pytest.mark.parametrize("seeds", [3, 7, 10, 16])
+@pytest.mark.parametrize("relative", [False, True])
+def test_where_all_seeds_agree_the_interval_is_the_estimate(seeds: int, relative: bool):
+    """To the last digit: a figure takes the estimate from the ends of its interval."""
+    baseline = np.full(seeds, 1.1)
+    found = paired_effect(baseline - 0.1, baseline, higher_is_better=False, relative=relative)
+    assert found.low == found.estimate == found.high

@@ -83,7 +83,9 @@ class Number:
 
     def accept(self, value: object, others: Mapping[str, object]) -> float:
         """The number, a whole one too, as a float."""
-        if type(value) not in (int, float) or not _lies_between(self, value, others):
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError
+        if not _lies_between(self, value, others):
             raise ValueError
         return float(value)
 

@@ -60,7 +60,8 @@ def check_scheduler(address: str) -> None:
     async def ask() -> str:
         security = distributed.Security().get_connection_args("client")
         async with distributed.rpc(address, connection_args=security) as scheduler:
-            return (await scheduler.identity())["type"]
+            identity: Any = await scheduler.identity()
+            return identity["type"]
 
     # It says at length what a nonsense address makes it do.
     log = logging.getLogger("distributed")

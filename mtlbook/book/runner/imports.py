@@ -177,7 +177,7 @@ def _lazy(tree: ast.Module) -> dict[str, str]:
     if not any(isinstance(one, ast.FunctionDef) and one.name == "__getattr__" for one in tree.body):
         return {}
     return {
-        key.value: value.value
+        str(key.value): str(value.value)
         for statement in tree.body
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict)
         for key, value in zip(statement.value.keys, statement.value.values, strict=True)
