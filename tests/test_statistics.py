@@ -126,8 +126,7 @@ def test_the_interval_approaches_that_of_the_normal_distribution():
 @pytest.mark.parametrize("constant", [0.0, 0.1, -7.3])
 def test_equal_differences_have_an_interval_of_one_point(constant):
     result = effect(np.full(7, constant))
-    assert result.low == result.high == constant
-    assert result.estimate == pytest.approx(constant)
+    assert result.low == result.high == result.estimate == pytest.approx(constant)
     assert result.p == pytest.approx(1.0 if constant == 0 else 2 / 2**7)
 
 
