@@ -76,8 +76,7 @@ def search(
             rest["optimiser"] = trial.optimiser
             trial = Trial(combiner=trial.combiner)
         own = next((of_group for shared, of_group in groups if shared == rest), None)
-        # What follows a step is told one learning rate.
-        if own is None or "after_step" in rest:
+        if own is None:
             groups.append((rest, own := {}))
         own[name] = trial
     found: dict[str, Fit] = {}
