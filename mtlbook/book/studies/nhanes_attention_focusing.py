@@ -119,7 +119,7 @@ def _method(
     split = Holdout(train=examples, validation=VALIDATION, test=TEST)
 
     @cache
-    def world(seed: int) -> SyntheticDataset:
+    def made(seed: int) -> SyntheticDataset:
         return disguised(table, seed, looks_at=looks_at, blocks=2, split=split)
 
     trials = {}
@@ -143,7 +143,7 @@ def _method(
         )
         trials[str(trial)] = fit(
             partial(_network, width=trial.width),
-            lambda seed: world(seed).data,
+            lambda seed: made(seed).data,
             seeds=seeds,
             settings=settings,
         )
@@ -151,7 +151,7 @@ def _method(
     return [
         {"seed": seed, "metric": metric, "value": value}
         for number, seed in enumerate(seeds)
-        for metric, value in _measures(trials[chosen.iloc[number]], number, world(seed)).items()
+        for metric, value in _measures(trials[chosen.iloc[number]], number, made(seed)).items()
     ]
 
 
@@ -160,17 +160,17 @@ def _network(data: MultiTaskData, _seed: int, *, width: int) -> HardSharing:
     return hard_sharing(lambda: [nn.Linear(inputs, width), nn.Tanh()], data.tasks, width)
 
 
-def _measures(trained: Fit, number: int, world: SyntheticDataset) -> dict[str, float]:
+def _measures(trained: Fit, number: int, made: SyntheticDataset) -> dict[str, float]:
     """The metrics of one seed."""
     seed = trained.seeds[number]
     test = torch.from_numpy(trained.test[number])
     model = trained.model(seed)
     assert isinstance(model, HardSharing)
-    real = world.relevant[DIAGNOSIS]
+    real = made.relevant[DIAGNOSIS]
     logits = trained.predictions[DIAGNOSIS][number, :, 0]
-    gradients = sensitivities(lambda x: model(x)[DIAGNOSIS], world.data.inputs[test])
+    gradients = sensitivities(lambda x: model(x)[DIAGNOSIS], made.data.inputs[test])
     weights = model.get_parameter("trunk.0.weight").detach()
-    labels = world.data.targets[DIAGNOSIS][test, 0].numpy()
+    labels = made.data.targets[DIAGNOSIS][test, 0].numpy()
     return {
         "area under the curve": float(roc_auc_score(labels, logits)),
         "average precision": float(average_precision_score(labels, logits)),
