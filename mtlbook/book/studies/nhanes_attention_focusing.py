@@ -118,7 +118,7 @@ def _method(
     split = Holdout(train=examples, validation=VALIDATION, test=TEST)
 
     @cache
-    def world(seed: int) -> SyntheticDataset:
+    def made(seed: int) -> SyntheticDataset:
         return disguised(table, seed, looks_at=looks_at, blocks=2, split=split)
 
     trials = {}
@@ -130,7 +130,7 @@ def _method(
                 [task for task in table.tasks if task.name in tasks],
                 trial.width,
             ),
-            lambda seed: world(seed).data,
+            lambda seed: made(seed).data,
             seeds=seeds,
             tasks=tasks,
             split=split,
@@ -153,7 +153,7 @@ def _method(
         {"seed": seed, "metric": metric, "value": value}
         for number, seed in enumerate(seeds)
         for metric, value in _measures(
-            trials[chosen.iloc[number]], number, world(seed), resolve(device)
+            trials[chosen.iloc[number]], number, made(seed), resolve(device)
         ).items()
     ]
 
@@ -163,20 +163,20 @@ def _network(inputs: int, tasks: Sequence[Task], width: int) -> HardSharing:
 
 
 def _measures(
-    trained: Fit, number: int, world: SyntheticDataset, device: torch.device
+    trained: Fit, number: int, made: SyntheticDataset, device: torch.device
 ) -> dict[str, float]:
     """The metrics of one seed."""
     seed = trained.seeds[number]
     test = torch.from_numpy(trained.test[number])
     model = trained.model(seed)
     assert isinstance(model, HardSharing)
-    real = world.relevant[DIAGNOSIS]
+    real = made.relevant[DIAGNOSIS]
     logits = trained.predictions[DIAGNOSIS][number, :, 0]
     gradients = sensitivities(
-        lambda x: model(x)[DIAGNOSIS], world.data.inputs[test].to(device)
+        lambda x: model(x)[DIAGNOSIS], made.data.inputs[test].to(device)
     ).cpu()
     weights = model.get_parameter("trunk.0.weight").detach().cpu()
-    labels = world.data.targets[DIAGNOSIS][test, 0].numpy()
+    labels = made.data.targets[DIAGNOSIS][test, 0].numpy()
     return {
         "area under the curve": float(roc_auc_score(labels, logits)),
         "average precision": float(average_precision_score(labels, logits)),

@@ -177,7 +177,7 @@ def constant_losses(data: MultiTaskData) -> dict[str, float]:
         share = values.mean()
         losses[task.name] = float(
             values.var()
-            if task.kind == "regression"
+            if task.likelihood == "gaussian"
             else -share * np.log(share) - (1 - share) * np.log(1 - share)
         )
     return losses
