@@ -14,7 +14,7 @@ from torch import distributed as dist
 from torch.multiprocessing.spawn import spawn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, StackDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from mtlbook.architectures.cross_stitch import CrossStitch
 from mtlbook.auxiliary.adversarial import AdversarialSharing, GradientReversal
@@ -291,7 +291,7 @@ def lightning() -> ModuleType:
 def train_by(trainer: type, module: nn.Module, folder: Path) -> None:
     """On one CPU, with the whole batch at each step, and without logs and checkpoints."""
     x, targets = batch()
-    loader = DataLoader(StackDataset(x, StackDataset(**targets)), batch_size=ROWS)
+    loader = DataLoader(TensorDataset(x, targets["price"], targets["kind"]), batch_size=ROWS)
     own = trainer(
         accelerator="cpu", devices=1, max_epochs=STEPS, barebones=True, default_root_dir=folder
     )
@@ -306,8 +306,9 @@ def test_lightning_trains_as_a_plain_loop(build, lightning, tmp_path):
             super().__init__()
             self.learner = Learner(made(build))
 
-        def training_step(self, both: Batch) -> Tensor:
-            return self.learner(*both)
+        def training_step(self, rows: Sequence[Tensor]) -> Tensor:
+            x, price, kind = rows
+            return self.learner(x, {"price": price, "kind": kind})
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -325,11 +326,12 @@ def test_lightning_balances_gradients_where_the_optimisation_is_manual(lightning
             self.automatic_optimization = False
             self.model, self.combiner = made(hard), UPGrad(TASKS)
 
-        def training_step(self, both: Batch) -> None:
+        def training_step(self, rows: Sequence[Tensor]) -> None:
+            x, price, kind = rows
             optimiser = self.optimizers()
             optimiser.zero_grad()
-            x, targets = both
-            backward(losses(self.model(x), targets), self.model.parameters(), self.combiner)
+            each = losses(self.model(x), {"price": price, "kind": kind})
+            backward(each, self.model.parameters(), self.combiner)
             optimiser.step()
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -366,9 +368,9 @@ def train_in_parallel(rank: int, folder: str) -> None:
         # Its hooks see one backward pass, and balancing takes several: average what comes out.
         with model.no_sync():
             backward(losses(model(x), targets), model.parameters(), UPGrad(TASKS))
-        for parameter in model.parameters():
-            dist.all_reduce(parameter.grad)
-            parameter.grad /= dist.get_world_size()
+        for gradient in gradients(model.module).values():
+            dist.all_reduce(gradient)
+            gradient /= dist.get_world_size()
         optimiser.step()
     torch.save(model.module.state_dict(), Path(folder) / f"balanced_{rank}.pt")
     dist.destroy_process_group()
