@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -165,18 +164,3 @@ def join(fits: Sequence[Fit]) -> Fit:
         ),
         {n: [own for each in fits for own in each.kept[n]] for n in first.kept},
     )
-
-
-def scores(
-    task: Task, part: str, predicted: Tensor, targets: Tensor, labelled: Tensor
-) -> list[dict[str, Any]]:
-    """Rows of a table of results: a task's metric and loss for each replica, by its number."""
-    rows = []
-    for member, (own, target, known) in enumerate(zip(predicted, targets, labelled, strict=True)):
-        about = {"member": member, "task": task.name, "part": part}
-        value = task.score(own[known], target[known])
-        rows.append(about | {"metric": task.metric.name, "value": value})
-        rows.append(
-            about | {"metric": "loss", "value": float(task.loss(own[known], target[known]).mean())}
-        )
-    return rows

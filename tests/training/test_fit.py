@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,14 @@ from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
 from mtlbook.training import replicas
 from mtlbook.training.context import StepContext
-from mtlbook.training.fit import TrainingDivergedError, _Training, fit, fit_trials
+from mtlbook.training.fit import TrainingDivergedError, fit, fit_trials
+from mtlbook.training.loop import Training
 from mtlbook.training.minibatches import Minibatches
 from mtlbook.training.progress import show_with
 from mtlbook.training.results import Evaluation, Fit
 from mtlbook.training.sampling import Balanced, Mixed, Passes, Proportional, RandomTask, RoundRobin
 from mtlbook.training.settings import Settings, Trial
+from mtlbook.weighting.linear_scalarisation import LinearScalarisation
 
 LEVEL, KIND = Task.regression("level"), Task.classification("kind", classes=3)
 TASKS = (LEVEL, KIND)
@@ -186,14 +189,14 @@ def test_trials_may_differ_in_their_combiner():
 def test_trials_that_do_not_fit_into_memory_together_train_in_smaller_groups(monkeypatch):
     options = {"seeds": range(4), "trials": TRIALS, "settings": replace(QUICK, steps=10)}
     whole = fit_trials(build, make_data(), **options)
-    original = _Training.run
+    original = Training.run
 
     def small_memory(self, advanced):
         if len(self.members) > 2 * len(OPTIMISERS):
             raise MemoryError
         return original(self, advanced)
 
-    monkeypatch.setattr(_Training, "run", small_memory)
+    monkeypatch.setattr(Training, "run", small_memory)
     for name, trial in fit_trials(build, make_data(), **options).items():
         assert_same(trial, whole[name])
         for task in TASKS:
@@ -443,6 +446,46 @@ def test_weights_that_learn_are_learnt_for_each_seed():
     assert plain.combiner(0) is None
 
 
+def test_tasks_that_take_turns_are_weighted_too():
+    options: dict[str, Any] = {"data": make_data(), "seeds": [0], "stopping": None, "steps": 4}
+    options |= {"sampler": RoundRobin(16), "optimiser": partial(torch.optim.SGD, lr=0.1)}
+    half = LinearScalarisation({"level": 0.5, "kind": 0.0})
+    weighted = network(train(**options, combiner=half), 0).state_dict()
+    model: Any = fresh(0)
+    data, split = make_data(), Holdout().draw(make_data(), 0)
+    batches = Minibatches([split.train], 16, [0], "level")
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):  # of the four steps, the others are the other task's
+        rows = batches.take(1)[0, 0]
+        optimiser.zero_grad()
+        predicted = model(data.inputs[rows])["level"]
+        (0.5 * LEVEL.loss(predicted, data.targets["level"][rows]).mean()).backward()
+        optimiser.step()
+    for name, own in model.state_dict().items():
+        torch.testing.assert_close(weighted[name], own, rtol=1e-9, atol=1e-12)
+    assert not torch.equal(
+        model.state_dict()["trunk.0.weight"], fresh(0).state_dict()["trunk.0.weight"]
+    )
+
+
+def test_one_step_is_one_forward_pass():
+    """What follows the training must not count calls; batch statistics see all tasks' rows."""
+
+    class Counted(HardSharing):
+        calls = 0
+
+        def forward(self, inputs: Tensor) -> Mapping[str, Tensor]:
+            Counted.calls += self.training
+            return super().forward(inputs)
+
+    def build(data: MultiTaskData, seed: int) -> HardSharing:
+        return Counted(layers, {"level": nn.Linear(8, 1), "kind": nn.Linear(8, 3)})
+
+    settings = replace(QUICK, sampler=Balanced(8), steps=7)
+    fit(build, make_data(), seeds=range(3), settings=settings)
+    assert Counted.calls == 7
+
+
 def test_a_combiner_of_other_tasks_is_refused():
     with pytest.raises(UsageError, match=r"combines the losses of \['kind', 'level'\]"):
         train(data=make_data(), seeds=[0], tasks=["kind"], combiner=LearntWeights())
@@ -624,25 +667,29 @@ def test_lower_precision_is_a_choice(dtype, step):
     assert any(not torch.equal(own[name].double(), other[name]) for name in own)
 
 
+def busy_threads(before: Mapping[int, float]) -> int:
+    """How many threads of this process have worked since."""
+    now = {own.id: own.user_time for own in psutil.Process().threads()}
+    return sum(used > before.get(number, 0.0) for number, used in now.items())
+
+
 def test_two_threads_give_the_same_digits():
     """On layers so wide that PyTorch's matrix products do use both threads."""
 
     def wide(data: MultiTaskData, seed: int) -> HardSharing:
-        heads = {"level": nn.Linear(256, 1), "kind": nn.Linear(256, 3)}
-        return HardSharing(lambda: [nn.Linear(5, 256), nn.Tanh(), nn.Linear(256, 256)], heads)
+        heads = {"level": nn.Linear(512, 1), "kind": nn.Linear(512, 3)}
+        return HardSharing(lambda: [nn.Linear(5, 512), nn.Tanh(), nn.Linear(512, 512)], heads)
 
-    settings = replace(QUICK, steps=4, sampler=Mixed(64))
-    before = torch.get_num_threads()
-    fits, work = [], []
-    for threads in (1, 2):
-        try:
+    settings = replace(QUICK, steps=8, sampler=Mixed(64), stopping=None)
+    before, fits = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
             torch.set_num_threads(threads)
-            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]):
-                fits.append(fit(wide, make_data(), seeds=range(8), settings=settings))
-            work.append(torch.get_num_threads())
-        finally:
-            torch.set_num_threads(before)
-    assert work == [1, 2]
+            work = {own.id: own.user_time for own in psutil.Process().threads()}
+            fits.append(fit(wide, make_data(), seeds=range(4), settings=settings))
+        assert busy_threads(work) > 1
+    finally:
+        torch.set_num_threads(before)
     assert_same(*fits)
 
 
