@@ -201,7 +201,8 @@ def _bootstrap(
     seeds = range(len(samples[0]))
     alone = [statistic(*(values[[i]] for values in samples), axis=-1) for i in seeds]
     if np.ptp(alone) <= 1e-12 * np.abs(alone).max():
-        return float(alone[0]), float(alone[0])
+        estimate = float(statistic(*samples, axis=-1))  # which rounding may keep off alone[0]
+        return estimate, estimate
     without = [statistic(*(np.delete(values, i) for values in samples), axis=-1) for i in seeds]
     result = stats.bootstrap(
         samples,

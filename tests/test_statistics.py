@@ -126,8 +126,7 @@ def test_the_interval_approaches_that_of_the_normal_distribution():
 @pytest.mark.parametrize("constant", [0.0, 0.1, -7.3])
 def test_equal_differences_have_an_interval_of_one_point(constant):
     result = effect(np.full(7, constant))
-    assert result.low == result.high == constant
-    assert result.estimate == pytest.approx(constant)
+    assert result.low == result.high == result.estimate == pytest.approx(constant)
     assert result.p == pytest.approx(1.0 if constant == 0 else 2 / 2**7)
 
 
@@ -309,14 +308,6 @@ def test_a_baseline_that_is_0_for_most_seeds_is_refused_and_gives_no_nan():
         paired_effect(baseline / 2, baseline, higher_is_better=False, relative=True)
 
 
-@given(arrays(np.float64, st.integers(2, 12), elements=st.floats(-10, 10, width=16)))
-def test_all_sign_patterns_give_the_p_value_of_a_library(differences):
-    library = permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=2**16, vectorized=True
-    )
-    assert effect(differences).p == pytest.approx(library.pvalue, abs=1e-12)
-
-
 def exact_p(numbers: list[int]) -> float:
     """The sign-flip p-value in whole numbers, which have no rounding."""
     observed = abs(sum(numbers))
@@ -344,3 +335,20 @@ def test_ties_of_a_grid_that_binary_numbers_do_not_hold_are_ties(numbers, step):
 def test_ties_count_among_drawn_patterns_too():
     numbers = np.resize([1, -2, 1], 18)
     assert effect(0.1 * numbers).p == effect(1.0 * numbers).p == 1.0
+
+
+@given(arrays(np.float64, st.integers(2, 12), elements=st.floats(-10, 10, width=16)))
+def test_all_sign_patterns_give_the_p_value_of_a_library(differences):
+    library = permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=2**16, vectorized=True
+    )
+    assert effect(differences).p == pytest.approx(library.pvalue, abs=1e-12)
+
+
+@pytest.mark.parametrize("seeds", [3, 7, 10, 16])
+@pytest.mark.parametrize("relative", [False, True])
+def test_where_all_seeds_agree_the_interval_is_the_estimate(seeds: int, relative: bool):
+    """To the last digit: a figure takes the estimate from the ends of its interval."""
+    baseline = np.full(seeds, 1.1)
+    found = paired_effect(baseline - 0.1, baseline, higher_is_better=False, relative=relative)
+    assert found.low == found.estimate == found.high

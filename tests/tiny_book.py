@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from mtlbook.book import cli
+from mtlbook.book import commands
 
 PARAMETERS = """\
 seeds = 4  # replicates
@@ -28,6 +28,14 @@ record = dict(
 _ = (output / "claims" / "{section}.json").write_text(json.dumps([record]))
 _ = (output / "figures" / "{underscores}_effect.png").write_bytes(b"image")
 """
+
+
+def opening(section: str, rules: str) -> str:
+    """A cell that declares rules, and does nothing: the real page takes seconds to import."""
+    return (
+        "Page = Whole = Number = OneOf = ListOf = lambda *_, **__: None\n"
+        f'page = Page("{section}", globals(), {rules})'
+    )
 
 
 def chapter(folder: Path, section: str, *cells: str, parameters: str = PARAMETERS) -> Path:
@@ -64,7 +72,7 @@ class Cli:
 
     def __call__(self, *arguments: str) -> int:
         self.capsys.readouterr()
-        self.code = cli.main(arguments)
+        self.code = commands.main(arguments)
         self.out, self.err = self.capsys.readouterr()
         return self.code
 

@@ -84,15 +84,12 @@ def effects(
     (colour,) = _palette(1)
     for row, (middle, start, end) in enumerate(frame[[estimate, low, high]].to_numpy()):
         clear = start > 0 or end < 0
+        # The interval by its own ends: of a skewed sample, or by rounding where all seeds agree,
+        # it need not contain the estimate.
         axes.errorbar(
-            middle,
-            row,
-            xerr=[[middle - start], [end - middle]],
-            fmt="o",
-            color=colour,
-            markerfacecolor=colour if clear else "white",
-            capsize=3,
+            (start + end) / 2, row, xerr=(end - start) / 2, fmt="none", ecolor=colour, capsize=3
         )
+        axes.plot(middle, row, "o", color=colour, markerfacecolor=colour if clear else "white")
     axes.set_yticks(range(len(frame)), labels=frame[label].astype(str))
     axes.set_ylim(len(frame) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")

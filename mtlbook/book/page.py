@@ -5,15 +5,14 @@ Nothing that is shown holds a path, a time or a random id, so that outputs can b
 
 import ast
 import base64
-import math
 import os
 import random
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -28,6 +27,7 @@ from mtlbook import devices
 from mtlbook.book import claims as ledger
 from mtlbook.book import figures, studies
 from mtlbook.book.files import write_atomically
+from mtlbook.book.parameters import COMMON, Rule, check
 from mtlbook.book.progress import progress
 from mtlbook.errors import UsageError
 from mtlbook.statistics import paired_effect
@@ -46,29 +46,26 @@ class Page:
 
     Arguments:
         section: of the paper, such as "3.2".
-        seeds: how many replicates; at least 2, for an interval.
-        first_seed: the seed of the first replicate.
-        device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:1".
-        dataset: the reader's choice among `datasets`.
+        notebook: the notebook's `globals()`. Its parameters are checked, and written back in their
+            own types: a whole number becomes a float where the parameter is one.
+        rules: of each parameter beside `seeds`, `first_seed` and `device`, which every page has;
+            written with literals, since `mtlbook run` reads them from the notebook's text.
+
+    Raises:
+        UsageError: for a value that its rule excludes, a GPU that this machine lacks, or a
+            parameter that papermill was given and the notebook does not have.
     """
 
-    def __init__(
-        self,
-        section: str,
-        *,
-        seeds: object,
-        first_seed: object,
-        device: object,
-        dataset: object,
-        datasets: Sequence[str],
-    ) -> None:
-        _refuse_unknown_parameters()
-        count = whole_number("seeds", seeds, least=2)
-        first = whole_number("first_seed", first_seed, least=0)
+    def __init__(self, section: str, notebook: dict[str, Any], **rules: Rule) -> None:
+        rules = COMMON | rules
+        _refuse_unknown_parameters(rules)
+        checked = check(rules, notebook)
         self.section = section
+        first, count = cast(int, checked["first_seed"]), cast(int, checked["seeds"])
         self.seeds = range(first, first + count)
-        self.device = devices.resolve(str(device))
-        self.dataset = one_of("dataset", dataset, datasets)
+        self.device = devices.resolve(str(checked["device"]))
+        self.dataset = str(checked.get("dataset", ""))
+        notebook.update(checked)
         self._records: list[ledger.Record] = []
         torch.set_num_threads(1)
         _seed_global_generators(first)
@@ -168,78 +165,14 @@ class Page:
         return array
 
 
-def whole_number(
-    name: str, value: object, *, least: int | None = None, most: int | None = None
-) -> int:
-    """Check a parameter that is a whole number between bounds, and return it.
-
-    Example:
-        >>> whole_number("steps", 0, least=1)
-        Traceback (most recent call last):
-        mtlbook.errors.UsageError: parameter steps = 0: must be a whole number of at least 1
-    """
-    if not _is_number(value, least, most) or not isinstance(value, int):
-        raise _impossible(name, value, f"must be a whole number{_bounds(least, most)}")
-    return value
-
-
-def number(
-    name: str, value: object, *, least: int | float | None = None, most: int | float | None = None
-) -> float:
-    """Check a parameter that is a finite number between bounds, and return it."""
-    if not _is_number(value, least, most):
-        raise _impossible(name, value, f"must be a number{_bounds(least, most)}")
-    return float(value)
-
-
-def numbers(
-    name: str, values: object, *, least: int | float | None = None, most: int | float | None = None
-) -> list[float]:
-    """Check a parameter that is a list of one or more finite numbers, and return it."""
-    if not isinstance(values, list | tuple) or not values:
-        raise _impossible(name, values, f"must be a list of numbers{_bounds(least, most)}")
-    return [number(name, value, least=least, most=most) for value in values]
-
-
-def one_of(name: str, value: object, choices: Sequence[str]) -> str:
-    """Check a parameter that is one of several words, and return it."""
-    if not isinstance(value, str) or value not in choices:
-        raise _impossible(name, value, f"must be one of {', '.join(choices)}")
-    return value
-
-
-def _impossible(name: str, value: object, rule: str) -> UsageError:
-    return UsageError(f"parameter {name} = {value!r}: {rule}")
-
-
-def _is_number(
-    value: object, least: int | float | None, most: int | float | None
-) -> TypeGuard[int | float]:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and (least is None or value >= least)
-        and (most is None or value <= most)
-    )
-
-
-def _bounds(least: int | float | None, most: int | float | None) -> str:
-    if least is not None and most is not None:
-        return f" between {least} and {most}"
-    if least is not None:
-        return f" of at least {least}"
-    return f" of at most {most}" if most is not None else ""
-
-
 def _seed_global_generators(seed: int) -> None:
     """Seed what a library may draw from behind our back; the book's own draws never use it."""
     torch.manual_seed(seed)
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
 
 
-def _refuse_unknown_parameters() -> None:
+def _refuse_unknown_parameters(own: Collection[str]) -> None:
     """Refuse parameters that papermill injected but that the notebook doesn't have.
 
     papermill itself only warns. It runs what it injects in a cell of its own, which starts with
@@ -247,12 +180,8 @@ def _refuse_unknown_parameters() -> None:
     """
     shell = get_ipython()
     cells: list[str] = shell.user_ns.get("In", []) if shell else []
-    injected = [i for i, cell in enumerate(cells) if cell.startswith("# Parameters\n")]
-    if not injected:
-        return
-    earlier = [_assigned(cell) for i, cell in enumerate(cells[: injected[-1]]) if i not in injected]
-    own = set().union(*earlier)
-    unknown = sorted(_assigned(cells[injected[-1]]) - own) if own else []
+    injected = [cell for cell in cells if cell.startswith("# Parameters\n")]
+    unknown = sorted(_assigned(injected[-1]) - set(own)) if injected else []
     if unknown:
         raise UsageError(
             f"unknown parameter {', '.join(unknown)}; this notebook has: {', '.join(sorted(own))}"

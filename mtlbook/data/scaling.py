@@ -76,10 +76,10 @@ def scaled(
         >>> bool(new.inputs[split.draw(data, seed=0).train].mean().abs() < 1e-6)
         True
     """
-    if data.inputs.ndim != 2:
+    if not isinstance(data.inputs, Tensor) or data.inputs.ndim != 2:
         raise UsageError(
-            f"Columns are scaled, not inputs of {data.inputs.ndim - 1} axes an example: flatten "
-            "them first."
+            "The columns of flat inputs are scaled, and each example needs one row of them: "
+            "flatten images, and scale inputs of several kinds one by one with `standardised`."
         )
     complete = data.filled() if isinstance(data, RawTable) else data
     drawn = split.draw(complete, seed)
@@ -132,7 +132,7 @@ def _known_means(training: Float[Tensor, "training columns"]) -> Float[Tensor, "
 
 def _regressions(tasks: Sequence[Task], targets: bool | Sequence[str]) -> list[str]:
     """The names of the tasks whose targets are scaled."""
-    possible = [task.name for task in tasks if task.kind == "regression"]
+    possible = [task.name for task in tasks if task.likelihood == "gaussian"]
     if isinstance(targets, bool):
         return possible if targets else []
     wrong = [name for name in targets if name not in possible]

@@ -40,10 +40,11 @@ class GroupHoldout(Holdout):
     groups: Sequence[int] = ()
 
     def _parts(self, data: MultiTaskData, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        if len(self.groups) != len(data.inputs):
+        rows = len(next(iter(data.labelled.values())))
+        if len(self.groups) != rows:
             raise UsageError(
-                f"The split has the groups of {len(self.groups)} rows, and the data "
-                f"{len(data.inputs)} rows: give each row's group."
+                f"The split has the groups of {len(self.groups)} rows, and the data {rows} rows: "
+                "give each row's group."
             )
         group = torch.tensor(self.groups)
         order = torch.randperm(int(group.max()) + 1, generator=generator(seed, "split by group"))
@@ -55,10 +56,10 @@ class GroupHoldout(Holdout):
             if part == "train":
                 # Of what is left nearly all is taken: single rows last, to fill it to the row.
                 waiting.sort(key=len, reverse=True)
-            for rows in waiting:
-                fits = len(rows) <= room
-                (taken if fits else left).append(rows)
-                room -= len(rows) if fits else 0
+            for members in waiting:
+                fits = len(members) <= room
+                (taken if fits else left).append(members)
+                room -= len(members) if fits else 0
             if room:
                 raise UsageError(
                     f"The {part} part of {asked} rows cannot be filled with whole groups, {room} "

@@ -1,1 +1,1 @@
-"""Section 4: why multi-task learning works; one file a mechanism: its world and its probe."""
+"""Section 4, why multi-task learning works: each mechanism's synthetic data and its probes."""

@@ -1,4 +1,4 @@
-r"""Section 4.3, eavesdropping: a task hears from an easier one of the features that both use.
+r"""Section 4.3, eavesdropping: a task receives features that both use from an easier task.
 
 A feature G may be easy to learn for task B and hard for task A, because A uses it in a more
 complicated way, or because other inputs hide it. A network that learns both tasks gets G from B,
@@ -71,7 +71,7 @@ def overheard_features(
         features: $k$.
         overlap: the dial $\rho$, between 0 and 1.
         noise: $\sigma$ of the easy task's scores.
-        flips: probability with which a label of the hard task is turned round, up to 0.5.
+        flips: probability with which a label of the hard task is flipped, up to 0.5.
         shuffled: the easy task's labels are permuted among all rows: as many classes in the same
             proportions, and nothing to learn (the control of Caruana, 1997, section 3.1).
 

@@ -121,7 +121,8 @@ def fit_trials(
     if not seeds or len(set(seeds)) != len(seeds):
         raise UsageError(f"The seeds must be distinct, at least one: {list(seeds)} are not.")
     settings = settings or Settings()
-    if settings.after_step is not None and any(own.optimiser for own in trials.values()):
+    own_optimisers = len(trials) > 1 and any(own.optimiser for own in trials.values())
+    if settings.after_step is not None and own_optimisers:
         raise UsageError(
             "after_step is told one learning rate, and the trials have optimisers of their own: "
             "call fit for each trial."
@@ -136,7 +137,9 @@ def fit_trials(
     fits: list[dict[str, Fit]] = []
     total = settings.steps * len(seeds) * len(trials)
     with closing(progress_bar(total, settings.progress_label)) as bar:
-        waiting = [seeds] if settings.vectorise else [(seed,) for seed in seeds]
+        waiting: list[tuple[int, ...]] = [seeds]
+        if not settings.vectorise:
+            waiting = [(seed,) for seed in seeds]
         while waiting:
             group = waiting.pop(0)
             try:

@@ -1,6 +1,6 @@
 """Early stopping: which weights each replica keeps, and when it has waited long enough."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ from mtlbook.training.settings import Criterion
 ROUNDING = 1e-9
 
 
-def sum_of_losses(losses: dict[str, Tensor]) -> Float[Tensor, " replicas"]:
+def sum_of_losses(losses: Mapping[str, Tensor]) -> Float[Tensor, " replicas"]:
     """The sum of the tasks' validation losses: tasks with large losses weigh more."""
     return torch.stack(list(losses.values())).sum(0)
 
@@ -54,7 +54,7 @@ class Stopping:
             return [(name,) for name in self._tasks], [self._of_task(n) for n in self._tasks]
         if callable(rule):
             return [self._tasks], [rule]
-        known = {"relative": self._relative, "sum": sum_of_losses}
+        known: dict[str, Criterion] = {"relative": self._relative, "sum": sum_of_losses}
         known |= {name: self._of_task(name) for name in self._tasks}
         if rule not in known:
             raise UsageError(
@@ -67,7 +67,7 @@ class Stopping:
     def _of_task(name: str) -> Criterion:
         return lambda losses: losses[name]
 
-    def _relative(self, losses: dict[str, Tensor]) -> Float[Tensor, " replicas"]:
+    def _relative(self, losses: Mapping[str, Tensor]) -> Float[Tensor, " replicas"]:
         """The mean over tasks of the loss relative to that of the untrained network."""
         now = torch.stack(list(losses.values()))
         assert self._first is not None

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -16,8 +17,8 @@ import psutil
 import pytest
 import torch
 
-from mtlbook.book import cli, studies
-from mtlbook.book.runner import cluster
+from mtlbook.book import commands, studies
+from mtlbook.book.runner import budget, cluster
 from mtlbook.data import registry
 from mtlbook.data.registry import DataSet, RemoteFile
 from tests import tiny_book
@@ -42,11 +43,28 @@ USAGE = {
     "a name that one lacks": (["run", "-p", "rate", "0.5"], ["section 3.2", "'rate'"]),
     "a value of another type": (
         ["run", "--seeds", "many"],
-        ["seeds must be a whole number, not 'many'", "seeds = 4"],
+        ["parameter seeds = 'many': must be a whole number between 2 and 1000"],
     ),
     "a number where a switch is": (["run", "3.1", "-p", "flag", "1"], ["flag", "true or false"]),
-    "an impossible number": (["run", "--seeds", "0"], ["seeds", "at least 1, not 0"]),
-    "an impossible number by -p": (["run", "-p", "first_seed", "-1"], ["first_seed", "at least 0"]),
+    "an impossible number": (["run", "--seeds", "0"], ["seeds = 0", "between 2 and 1000"]),
+    "an impossible number by -p": (
+        ["run", "-p", "first_seed", "-1"],
+        ["first_seed = -1", "between 0 and 2147483647"],
+    ),
+    "a seed of 64 bits": (
+        ["run", "--first-seed", str(2**63)],
+        ["first_seed = 9223372036854775808"],
+    ),
+    "what a rule excludes": (
+        ["run", "3.1", "-p", "rate", "7"],
+        ["parameter rate = 7: must be a number between 0 and 1"],
+    ),
+    "an absurd number": (["run", "--seeds", "1234567890" * 500], ["seeds = '1234567890123"]),
+    "an absurd text": (["run", "3.1", "-p", "rate", "-" * 100_000], ["rate = '-----"]),
+    "absurd brackets": (["run", "--seeds", "[" * 900 + "]" * 900], ["seeds = '[[[["]),
+    "an absurd name": (["run", "-p", "x" * 9_000, "1"], ["no parameter 'xxx"]),
+    "an absurd section": (["run", "3" * 9_000], ["no section '333"]),
+    "bytes that are no text": (["run", "--seeds", "\udcff"], ["seeds = '\\udcff'"]),
     "no worker": (["run", "--jobs", "0"], ["--jobs"]),
     "unknown device": (["run", "--device", "gpu"], ["'gpu'", "auto, cpu, cuda"]),
     "unknown device by -p": (["run", "-p", "device", "tpu"], ["'tpu'", "auto, cpu, cuda"]),
@@ -77,13 +95,16 @@ def test_wrong_usage_is_one_line_and_writes_nothing(
     case: str, clone: Path, mtlbook: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
-    chapter(clone / "notebooks", "3.1", parameters=f"{PARAMETERS}rate = 0.5\nflag = False")
+    rules = tiny_book.opening("3.1", "rate=Number(0, 1)")
+    parameters = f"{PARAMETERS}rate = 0.5\nflag = False"
+    chapter(clone / "notebooks", "3.1", rules, parameters=parameters)
     chapter(clone / "notebooks", "3.2")
     before = files(clone)
     arguments, words = USAGE[case]
     assert mtlbook(*arguments) == 2
     assert mtlbook.err.startswith("mtlbook: ")
     assert mtlbook.err.count("\n") == 1
+    assert len(mtlbook.err) <= 301
     for word in words:
         assert word in mtlbook.err
     assert files(clone) == before
@@ -112,7 +133,7 @@ def test_outside_a_clone_run_says_where_the_notebooks_are(
 
 def test_parameters_are_joined_as_pairs() -> None:
     given = ["run", "3.1", "-p", "rate", "-0.5", "-p", "name=x", "-p", "seeds", "4", "--update"]
-    assert cli.join_parameters(given) == [
+    assert commands.join_parameters(given) == [
         *["run", "3.1", "-p", "rate=-0.5", "-p", "name=x", "-p", "seeds=4", "--update"]
     ]
 
@@ -338,6 +359,85 @@ def test_the_module_is_the_command() -> None:
         env=os.environ | {"COLUMNS": "100"},
     )  # fmt: skip
     assert all(command in done.stdout for command in ("list", "run", "report", "data"))
+
+
+REFUSED = """
+import sys
+from mtlbook.book.cli import main
+code = main({arguments})
+heavy = {{"torch", "pandas", "scipy", "numpy", "matplotlib", "nbformat", "distributed"}}
+print(code, *sorted(heavy & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["run", "--seeds", "0"], 2), (["list"], 0), (["run", "9"], 2)]
+)
+def test_refusals_and_lists_need_nothing_that_takes_long_to_import(
+    arguments: list[str], code: int, clone: Path
+) -> None:
+    chapter(clone / "notebooks", "3.1", tiny_book.opening("3.1", "dataset=OneOf('tiny')"))
+    script = REFUSED.format(arguments=arguments)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == str(code)
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.15, 0.3, 0.6, 1.2])
+def test_an_interruption_while_modules_are_imported_is_one_line(delay: float, clone: Path) -> None:
+    chapter(clone / "notebooks", "3.1", "import time; time.sleep(60)")
+    # As soon as the command's own code has begun: Python's own start cannot be answered for.
+    script = "print(flush=True)\nimport mtlbook.book.cli\nmtlbook.book.cli.leave_at_once()\n"
+    script += "print(flush=True)\nraise SystemExit(mtlbook.book.cli.main(['run', '--jobs', '1']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == process.stdout.readline() == "\n"
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.count("\n") == 1
+    assert err.lower().startswith(("mtlbook: interrupted", "interrupted"))
+
+
+def test_without_the_extra_the_command_says_how_to_get_it() -> None:
+    script = "import sys\nsys.modules['typer'] = None\nfrom mtlbook.book.cli import main\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.count("\n") == 1
+    assert "needs the extra 'book' (typer is missing)" in done.stderr
+
+
+LONG = "import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass"
+
+
+def test_the_longest_runs_first_and_what_is_over_budget_is_marked(
+    clone: Path, mtlbook: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for section, seconds in {"3.1": 0, "3.2": 3, "3.3": 0}.items():
+        chapter(clone / "notebooks", section, LONG.format(seconds=seconds))
+    monkeypatch.setattr(budget, "SECONDS", 3)
+
+    def order() -> list[str]:
+        lines = mtlbook.out.splitlines()
+        return [line.split()[0] for line in lines if line.endswith(": started")]
+
+    assert mtlbook("run", "3.1", "3.2", "--jobs", "1") == 0
+    assert order() == ["3.1", "3.2"]  # as in the paper: nothing is known of them
+    assert "Over a page's budget: 3.2 takes " in mtlbook.out
+    assert " s of one core (at most 3 s)" in mtlbook.out
+    assert mtlbook.out.count(" ! ") == 1
+    record = json.loads((clone / "build/runs/3.2.json").read_text())
+    assert record["processor_seconds"] >= 3
+    assert mtlbook("run", "--fresh", "--jobs", "1") == 0
+    assert order() == ["3.3", "3.2", "3.1"]  # the unknown one, then the longest
+    assert mtlbook("run", "3.2", "--seeds", "3") == 0  # a reader may ask for more
+    assert "budget" not in mtlbook.out
 
 
 def test_study_runs_and_records(clone: Path, mtlbook: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

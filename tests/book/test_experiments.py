@@ -43,6 +43,7 @@ from mtlbook.randomness import generator
 from mtlbook.statistics import Effect, interval
 from mtlbook.tasks import Task
 from mtlbook.training.sampling import Balanced, Mixed, RoundRobin
+from mtlbook.weighting.linear_scalarisation import LinearScalarisation
 
 TASKS = [Task.regression("sum"), Task.binary("sign", metric="accuracy")]
 SPLIT = Holdout(train=30, validation=15, test=15)
@@ -82,6 +83,15 @@ class TestNetworks:
         assert not list(model.trunk.parameters())
         one, other = (branch[0][0].weight for branch in model.branches.values())
         assert not torch.equal(one, other)
+
+    def test_branches_draw_their_own_layers_only(self):
+        torch.manual_seed(0)
+        model: Any = hard_sharing(dense(5, 4, 3), TASKS, 3, branch_at=1)
+        torch.manual_seed(0)
+        trunk, *branches = nn.Linear(5, 4), nn.Linear(4, 3), nn.Linear(4, 3)
+        assert torch.equal(model.trunk[0][0].weight, trunk.weight)
+        for branch, layer in zip(model.branches.values(), branches, strict=True):
+            assert torch.equal(branch[0][0].weight, layer.weight)
 
     def test_separate_networks_may_start_alike(self):
         model: Any = separate_networks(dense(5, 4), TASKS, 4, same_start=True)

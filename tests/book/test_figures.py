@@ -216,11 +216,23 @@ def test_a_logarithmic_sweep_without_0_is_plainly_logarithmic():
 
 def test_effects_are_hollow_where_the_interval_holds_0():
     axes = axes_of(effects())
-    clear, unclear = (container.lines[0] for container in axes.containers)
+    clear, unclear = (line for line in axes.lines if line.get_marker() == "o")
     assert to_hex(unclear.get_markerfacecolor()) == "#ffffff"
     assert to_hex(clear.get_markerfacecolor()) == to_hex(clear.get_color())
     assert [text.get_text() for text in axes.get_yticklabels()] == ["digits", "diabetes"]
     assert axes.yaxis_inverted()
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.1 + 0.2, 0.1 + 0.2), (0.4, 0.9), (-0.9, 0.2), (0.1, 0.8)]
+)
+def test_an_interval_is_drawn_between_its_ends_wherever_the_estimate_lies(low: float, high: float):
+    frame = pd.DataFrame({"task": ["a"], "estimate": [0.3], "low": [low], "high": [high]})
+    axes = axes_of(figures.effects(frame, label="task", xlabel="change (%)"))
+    _, _, (bar,) = axes.containers[0]
+    assert [x for x, _ in bar.get_segments()[0]] == pytest.approx([low, high])
+    (point,) = (line for line in axes.lines if line.get_marker() == "o")
+    assert point.get_xdata() == [0.3]
 
 
 def test_effects_shade_what_is_too_small_to_matter():

@@ -103,7 +103,7 @@ def test_what_cannot_be_scaled_is_refused():
     with pytest.raises(UsageError, match="column 2 of the inputs has no known value in the 20"):
         scaled(gone, SPLIT, 0)
     images = MultiTaskData.multi_label([LABEL], torch.ones(4, 2, 2), {"label": torch.arange(4) % 2})
-    with pytest.raises(UsageError, match="inputs of 2 axes"):
+    with pytest.raises(UsageError, match="columns of flat inputs are scaled"):
         scaled(images, SPLIT, 0)
 
 

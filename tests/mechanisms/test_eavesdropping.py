@@ -16,6 +16,7 @@ from mtlbook.mechanisms.eavesdropping import (
 )
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.training.fit import fit
+from mtlbook.training.settings import Settings
 from mtlbook.transfer.linear_probe import hidden_layer
 
 ROWS = 20_000
@@ -209,18 +210,18 @@ def test_the_mechanism_shows_in_the_layer():
         def data(seed):
             return overheard_features(seed, rows=1100, shuffled=shuffled).data
 
-        tasks = [task for task in data(0).tasks if task.name in ("hard", other)]
-        trained = fit(
-            lambda: HardSharing([nn.Linear(20, 16), nn.ReLU()], tasks, 16),
-            data,
-            seeds=range(4),
+        def build(data, seed):
+            heads = {task.name: nn.Linear(16, task.outputs) for task in data.tasks}
+            return HardSharing(lambda: [nn.Linear(20, 16), nn.ReLU()], heads)
+
+        settings = Settings(
             tasks=["hard", other],
             split=Holdout(train=200, validation=100, test=100),
             steps=150,
-            batch_size=32,
             learning_rate=0.03,
             device="cpu",
         )
+        trained = fit(build, data, seeds=range(4), settings=settings)
         shares = []
         for seed in range(4):
             model = trained.model(seed)

@@ -18,6 +18,7 @@ from mtlbook.mechanisms.hints import (
 )
 from mtlbook.tasks import Task
 from mtlbook.training.fit import fit
+from mtlbook.training.settings import Settings
 
 POINTS = torch.linspace(-2, 2, 41, dtype=torch.float64)[:, None]
 
@@ -134,16 +135,19 @@ def test_fit_takes_a_penalty_and_the_trained_function_has_the_property():
 
     def asymmetry(strength):
         points = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).double()
-        trained = fit(
-            Network,
-            lambda seed: odd_target(seed, rows=120).data,
-            seeds=range(3),
+        settings = Settings(
             split=Holdout(train=20, validation=0, test=100),
             steps=100,
             learning_rate=0.03,
             regulariser=regulariser(oddness, points, -points, task="value", strength=strength),
             stopping=None,
             device="cpu",
+        )
+        trained = fit(
+            lambda data, seed: Network(),
+            lambda seed: odd_target(seed, rows=120).data,
+            seeds=range(3),
+            settings=settings,
         )
         x = odd_target(9, rows=200).data.inputs
         with torch.no_grad():

@@ -67,7 +67,8 @@ def test_a_trunk_of_equal_tasks_takes_the_steps_of_a_network_alone(prefix):
             optimiser.step()
         after.append(model)
     alone, joint = (dict(model.named_parameters()) for model in after)
-    assert not torch.equal(alone["trunk.0.weight"], Shared(1).trunk[0].weight)
+    start = dict(Shared(1).named_parameters())
+    assert not torch.equal(alone["trunk.0.weight"], start["trunk.0.weight"])
     for name, values in alone.items():
         torch.testing.assert_close(joint[name], values)
 

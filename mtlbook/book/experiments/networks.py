@@ -1,6 +1,7 @@
 """The small networks of the book's experiments: stages of dense layers, a linear head a task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from itertools import pairwise
 
 from torch import nn
@@ -59,11 +60,25 @@ def hard_sharing(
         ['kind', 'price']
     """
     # The stages are made before the heads: their initial weights are the generator's first draws.
-    first = stages()
-    branched = branch_at is not None and branch_at < len(first) and not same_start
-    made = iter([first, *(stages() for _ in tasks[1:] if branched)])
+    first = list(stages())
+    shared = len(first) if branch_at is None else branch_at
+    made = [first]
+    if shared < len(first) and not same_start:
+        made += [[*first[:shared], *_drawn_anew(first[shared:])] for _ in tasks[1:]]
     heads = {task.name: head(width, task) for task in tasks}
-    return HardSharing(lambda: next(made), heads, branch_at=branch_at, same_start=same_start)
+    calls = iter(made)
+    return HardSharing(lambda: next(calls), heads, branch_at=branch_at, same_start=same_start)
+
+
+def _drawn_anew(stages: Sequence[nn.Module]) -> Iterator[nn.Module]:
+    """Copies of stages with initial weights of their own; what is shared is not drawn again."""
+    for stage in stages:
+        copy = deepcopy(stage)
+        for layer in copy.modules():
+            reset = getattr(layer, "reset_parameters", None)
+            if callable(reset):
+                reset()
+        yield copy
 
 
 def separate_networks(
@@ -82,7 +97,7 @@ def mlp(
     data: MultiTaskData,
     seed: int,  # noqa: ARG001
     *,
-    width: int,
+    width: int = 16,
     depth: int = 1,
     branch_at: int | None = None,
     activation: Callable[[], nn.Module] = nn.Tanh,

@@ -71,6 +71,10 @@ def search(
     for name, changed in trials.items():
         rest = common | settings | dict(changed)
         trial = Trial(_optimiser(rest), rest.pop("combiner", None))
+        if rest.get("after_step") is not None:
+            # It is told the learning rate, which is the trial's own.
+            rest["optimiser"] = trial.optimiser
+            trial = Trial(combiner=trial.combiner)
         own = next((of_group for shared, of_group in groups if shared == rest), None)
         if own is None:
             groups.append((rest, own := {}))

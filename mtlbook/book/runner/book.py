@@ -3,12 +3,11 @@
 import ast
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
-from nbformat import NotebookNode
-
+from mtlbook.book.parameters import Rule, read, shown
+from mtlbook.book.runner.cells import Cell, read_cells
 from mtlbook.errors import UsageError
 
 SECTION = re.compile(r"(\d+(?:_\d+)*)_(?=\D)")
@@ -16,13 +15,14 @@ SECTION = re.compile(r"(\d+(?:_\d+)*)_(?=\D)")
 
 @dataclass(frozen=True)
 class Chapter:
-    """One notebook: a section of the paper."""
+    """One notebook: a section of the paper, its parameters' defaults and their rules."""
 
     section: str
     title: str
     path: Path
     source: str
     parameters: dict[str, object]
+    rules: dict[str, Rule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,23 +97,28 @@ def read_chapter(path: Path, section: str) -> Chapter:
     """A notebook's text, title and parameters."""
     try:
         source = path.read_text(encoding="utf-8")
-        notebook = nbformat.reads(source, as_version=4)
-    except (OSError, UnicodeDecodeError, nbformat.reader.NotJSONError, AttributeError) as error:
+        cells = read_cells(source)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not a readable notebook: restore it from the clone") from error
-    return Chapter(section, _title(notebook, path), path, source, _parameters(notebook, path))
+    code = [cell.source for cell in cells if cell.kind == "code"]
+    try:
+        rules = read(code)
+    except UsageError as error:
+        raise UsageError(f"{path.name}: {error}") from error
+    return Chapter(section, _title(cells, path), path, source, _parameters(cells, path), rules)
 
 
-def _title(notebook: NotebookNode, path: Path) -> str:
-    for cell in notebook.cells:
+def _title(cells: Sequence[Cell], path: Path) -> str:
+    for cell in cells:
         heading = re.search(r"^# +(.+)$", cell.source, re.MULTILINE)
-        if cell.cell_type == "markdown" and heading:
+        if cell.kind == "markdown" and heading:
             return heading[1].strip()
     return path.stem
 
 
-def _parameters(notebook: NotebookNode, path: Path) -> dict[str, object]:
+def _parameters(cells: Sequence[Cell], path: Path) -> dict[str, object]:
     """The names and defaults of the cell that is tagged `parameters`: literal assignments."""
-    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    tagged = [cell for cell in cells if "parameters" in cell.tags]
     if not tagged:
         return {}
     try:
@@ -144,7 +149,7 @@ def select(chapters: Sequence[Chapter], wanted: Sequence[str]) -> list[Chapter]:
     for each in wanted:
         if not any(_means(each, chapter) for chapter in chapters):
             raise UsageError(
-                f"there is no section {each!r}; the sections are "
+                f"there is no section {shown(each)}; the sections are "
                 f"{', '.join(chapter.section for chapter in chapters)}"
             )
     return [

@@ -9,12 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from mtlbook.book.runner.fingerprint import package_hash
+from mtlbook.book.parameters import shown
+from mtlbook.book.runner.imports import Package
 from mtlbook.book.runner.job import Failure, Job, Outcome, Progress
 from mtlbook.book.runner.process import run_in_process
 from mtlbook.errors import UsageError
 
-CONNECT_SECONDS = 5
+CONNECT_SECONDS = 4
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def cluster(
     When the block is left, whatever still runs on the cluster is ended.
 
     Raises:
-        UsageError: if Dask is not installed or no scheduler answers at the address.
+        UsageError: if no scheduler answers at the address any more.
     """
     client = _connect(address)
     if not client.nthreads():
@@ -40,27 +41,64 @@ def cluster(
         client.close()
 
 
-def _connect(address: str) -> Any:
+def check_scheduler(address: str) -> None:
+    """Refuse an address at which no Dask scheduler answers; anything else may listen there.
+
+    Raises:
+        UsageError: if Dask is not installed or the scheduler does not answer in time.
+    """
+    import asyncio  # these, too, are not for every command
+    import logging
+
     try:
-        from distributed import Client
+        import distributed
     except ImportError as error:
         raise UsageError(
             "--scheduler needs Dask: pip install 'mtlbook[cluster]', here and on the cluster"
         ) from error
+
+    async def ask() -> str:
+        security = distributed.Security().get_connection_args("client")
+        async with distributed.rpc(address, connection_args=security) as scheduler:
+            identity: Any = await scheduler.identity()
+            return identity["type"]
+
+    # It says at length what a nonsense address makes it do.
+    log = logging.getLogger("distributed")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        # A client of Dask's would go on waiting for a web server that waits for a request.
+        answer = asyncio.run(asyncio.wait_for(ask(), CONNECT_SECONDS))
+    except Exception as error:  # the bytes of another protocol are misread in any way
+        raise _no_scheduler(address) from error
+    finally:
+        log.setLevel(level)
+    if answer != "Scheduler":
+        raise _no_scheduler(address)
+
+
+def _no_scheduler(address: str) -> UsageError:
+    return UsageError(
+        f"no Dask scheduler answers at {shown(address)} within {CONNECT_SECONDS} s; pass the "
+        "address that `dask scheduler` prints, such as tcp://10.0.0.1:8786"
+    )
+
+
+def _connect(address: str) -> Any:
+    from distributed import Client
+
     try:
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"no Dask scheduler answers at {address!r} within {CONNECT_SECONDS} s; pass the "
-            "address that `dask scheduler` prints, such as tcp://10.0.0.1:8786"
-        ) from error
+        raise _no_scheduler(address) from error
 
 
 def execute_on_cluster(job: Job, topic: str) -> Outcome:
     """What a Dask worker does with a job: a process of its own, as on this machine."""
     from distributed import get_worker
 
-    if package_hash() != job.package:
+    if Package().hash(job.section, job.notebook) != job.code:
         return Outcome(
             section=job.section,
             seconds=0.0,

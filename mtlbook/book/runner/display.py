@@ -1,7 +1,7 @@
 """What the user sees of a run: a live table on a terminal, plain lines elsewhere, then results."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -13,7 +13,9 @@ from rich.table import Table
 from mtlbook.book import claims
 from mtlbook.book.claims import Record
 from mtlbook.book.runner.book import Chapter
+from mtlbook.book.runner.budget import broken
 from mtlbook.book.runner.job import Outcome, Progress
+from mtlbook.book.runner.store import RunRecord
 
 WAITING, RUNNING, DONE, FAILED, CURRENT = "waiting", "running", "done", "failed", "up to date"
 
@@ -112,11 +114,18 @@ def visible(rows: Sequence[Row], room: int) -> list[Row]:
 
 
 def results(
-    chapters: Sequence[Chapter], rows: dict[str, Row], found: dict[str, list[Record]]
+    chapters: Sequence[Chapter],
+    rows: Mapping[str, Row],
+    found: Mapping[str, list[Record]],
+    records: Mapping[str, RunRecord],
 ) -> Table:
-    """The table that a run ends with: chapter, time, claims and verdicts."""
+    """The table that a run ends with: chapter, what it took, claims and verdicts.
+
+    What is over a page's budget is marked by an exclamation mark.
+    """
     table = Table("§", "Chapter", "State")
-    table.add_column("Seconds", justify="right")
+    for name in ("Seconds", "of a core", "MB"):
+        table.add_column(name, justify="right")
     for name in ("Claim", "Data", "Effect [95 % interval]", "Verdict"):
         table.add_column(name, overflow="fold")
     for chapter in chapters:
@@ -126,6 +135,7 @@ def results(
             escape(chapter.title),
             f"[{COLOURS[row.state]}]{row.state}",
             "" if row.seconds is None else f"{row.seconds:.1f}",
+            *_effort(records.get(chapter.section)),
         ]
         recorded = [
             [
@@ -137,7 +147,7 @@ def results(
             for one in found.get(chapter.section, [])
         ]
         for number, claim in enumerate(recorded or [[""] * 4]):
-            table.add_row(*(lead if number == 0 else [""] * 4), *claim)
+            table.add_row(*(lead if number == 0 else [""] * len(lead)), *claim)
     return table
 
 
@@ -162,6 +172,17 @@ def verdicts(records: Sequence[Record]) -> Table:
     if not bool(frame["survives"].all()):
         table.caption = "† does not survive: the corrected p-value is above 5 %"
     return table
+
+
+def _effort(record: RunRecord | None) -> list[str]:
+    """Processor seconds and megabytes, as far as a chapter has succeeded."""
+    if record is None:
+        return ["", ""]
+    marks = {key: "[red]! " if over else "" for key, over in broken(record).items()}
+    return [
+        f"{marks['seconds']}{record.processor_seconds:.1f}",
+        f"{marks['megabytes']}{record.megabytes}",
+    ]
 
 
 def _effect(estimate: float, low: float, high: float) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 class Job:
     """Everything that a worker anywhere needs to execute one chapter.
 
-    `folder` is the notebook's own, the kernel's working directory where it exists. `package` is
-    the hash of the package's source: a worker with another one would compute other results.
+    `folder` is the notebook's own, the kernel's working directory where it exists. `code` is the
+    hash of what the chapter reaches of the package: a worker with another one would compute other
+    results.
     """
 
     section: str
@@ -18,7 +19,7 @@ class Job:
     parameters: dict[str, Any]
     cell_timeout: int
     fingerprint: str
-    package: str
+    code: str
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,19 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """What a chapter's kernel took: processor seconds, and bytes of memory at its peak."""
+
+    seconds: float
+    memory: int
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What the execution of a chapter gave: the clean notebook, its claims and its figures."""
+    """What the execution of a chapter gave: the clean notebook, its claims and its figures.
+
+    `seconds` are those of the clock; `effort` is what its kernel took.
+    """
 
     section: str
     seconds: float
@@ -50,3 +62,4 @@ class Outcome:
     claims: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, bytes] = field(default_factory=dict)
     failure: Failure | None = None
+    effort: Effort = Effort(0.0, 0)

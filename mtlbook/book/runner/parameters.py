@@ -1,16 +1,17 @@
 """Parameters from the command line, checked against the notebooks before anything runs."""
 
 import ast
+import warnings
 from collections.abc import Mapping, Sequence
 
+from mtlbook.book.parameters import COMMON, Device, OneOf, Rule, check, shown
 from mtlbook.book.runner.book import Chapter
 from mtlbook.errors import UsageError
 
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
-
-LEAST = {"seeds": 1, "first_seed": 0}
-"""The smallest possible values of the parameters that every chapter has."""
+LONGEST_TEXT = 1_000
+"""Characters of a typed value: a longer one is no parameter, and may exhaust Python's parser."""
 
 
 def changed(chapters: Sequence[Chapter], texts: Mapping[str, str]) -> list[dict[str, object]]:
@@ -21,35 +22,46 @@ def changed(chapters: Sequence[Chapter], texts: Mapping[str, str]) -> list[dict[
         texts: the values as typed on the command line, by name.
 
     Raises:
-        UsageError: a name that a chapter does not have, or a value that is not of its type.
+        UsageError: a name that a chapter does not have, or a value that its rule excludes; of a
+            parameter without a rule, a value of another type.
     """
     for name in texts:
         without = [chapter for chapter in chapters if name not in chapter.parameters]
         if without:
             raise UsageError(
-                f"section {without[0].section} has no parameter {name!r}; it has "
+                f"section {without[0].section} has no parameter {shown(name)}; it has "
                 f"{', '.join(without[0].parameters) or 'none'} "
                 "(mtlbook list shows all; select sections that have it)"
             )
-    values = [{name: _value(name, texts[name], one) for name in texts} for one in chapters]
-    return [
-        {name: value for name, value in mine.items() if value != chapter.parameters[name]}
-        for chapter, mine in zip(chapters, values, strict=True)
-    ]
+    return [_changed(chapter, texts) for chapter in chapters] if texts else [{} for _ in chapters]
 
 
-def _value(name: str, text: str, chapter: Chapter) -> object:
+def _changed(chapter: Chapter, texts: Mapping[str, str]) -> dict[str, object]:
+    rules = COMMON | chapter.rules
+    typed = {
+        name: value_of(text, rules[name]) if name in rules else _typed(name, text, chapter)
+        for name, text in texts.items()
+    }
+    values = chapter.parameters | typed
+    # All of them, since a rule may name another parameter: the page does the same.
+    values |= check({name: rules[name] for name in values if name in rules}, values)
+    return {name: values[name] for name in texts if values[name] != chapter.parameters[name]}
+
+
+def value_of(text: str, rule: Rule) -> object:
+    """What a typed text stands for, whether the rule accepts it or not."""
+    return text if isinstance(rule, OneOf | Device) else literal(text)
+
+
+def _typed(name: str, text: str, chapter: Chapter) -> object:
     default = chapter.parameters[name]
     try:
-        value = parse(text, default)
+        return parse(text, default)
     except ValueError as error:
         raise UsageError(
-            f"parameter {name} must be {error}, not {text!r} "
-            f"(section {chapter.section} has {name} = {default!r})"
+            f"parameter {name} = {shown(text)}: must be {error} "
+            f"(section {chapter.section} has {name} = {shown(default)})"
         ) from error
-    if isinstance(value, int) and value < LEAST.get(name, value):
-        raise UsageError(f"parameter {name} must be at least {LEAST[name]}, not {value}")
-    return value
 
 
 def parse(text: str, default: object) -> object:
@@ -60,11 +72,20 @@ def parse(text: str, default: object) -> object:
     """
     if isinstance(default, str):
         return text
-    try:
-        value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
-        value = {"true": True, "false": False, "none": None}.get(text.strip().lower(), text)
+    value = literal(text)
     return value if default is None else _as(value, default)
+
+
+def literal(text: str) -> object:
+    """The Python literal, or the text itself where it is none; nothing is executed."""
+    if len(text) > LONGEST_TEXT:
+        return text
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of an escape such as "\\d"
+            return ast.literal_eval(text.strip())
+    except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
+        return {"true": True, "false": False, "none": None}.get(text.strip().lower(), text)
 
 
 def _as(value: object, default: object) -> object:
@@ -72,7 +93,7 @@ def _as(value: object, default: object) -> object:
         if not isinstance(value, list | tuple):
             raise ValueError("a list such as 1,2,3")
         return [_as(item, default[0]) for item in value] if default else list(value)
-    if isinstance(default, float) and type(value) is int:
+    if isinstance(default, float) and type(value) is int and abs(value) < 2**63:
         return float(value)
     if type(value) is not type(default):
         raise ValueError(KINDS.get(type(default), f"a {type(default).__name__}"))
@@ -80,15 +101,13 @@ def _as(value: object, default: object) -> object:
 
 
 def check_device(device: object, *, here: bool) -> None:
-    """Refuse a device that does not exist.
+    """Refuse a GPU that does not exist.
 
     Arguments:
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         here: whether the chapters run on this machine; a cluster's GPUs cannot be seen from here.
     """
-    name = str(device)
-    if name in ("auto", "cpu") or (name.startswith("cuda") and not here):
-        return
-    from mtlbook.devices import resolve  # PyTorch takes seconds to import
+    if here and str(device).startswith("cuda"):
+        from mtlbook.devices import resolve  # PyTorch takes seconds to import
 
-    resolve(name)
+        resolve(str(device))

@@ -1,9 +1,10 @@
 """One run of the book: what is up to date stays, the rest is executed, results are published."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -12,16 +13,15 @@ from rich.console import Console
 
 from mtlbook.book import claims
 from mtlbook.book.claims import Record
+from mtlbook.book.interruption import INTERRUPTED
 from mtlbook.book.runner import clone
 from mtlbook.book.runner.book import Book, Chapter
+from mtlbook.book.runner.budget import over_budget
 from mtlbook.book.runner.display import Display, results
-from mtlbook.book.runner.fingerprint import fingerprint, package_hash
 from mtlbook.book.runner.job import Failure, Job, Outcome, Progress
-from mtlbook.book.runner.parameters import changed, check_device
-from mtlbook.book.runner.store import RunRecord, Store, check_writable
+from mtlbook.book.runner.plan import Settings
+from mtlbook.book.runner.store import RunRecord, Store
 from mtlbook.errors import UsageError
-
-INTERRUPTED = 130
 
 Backend = Callable[
     [Callable[[Progress], None]], AbstractContextManager[Callable[[Job], Future[Outcome]]]
@@ -29,65 +29,16 @@ Backend = Callable[
 """Opens the workers: takes what to call with progress, gives a function that submits a job."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the user asked for."""
-
-    parameters: Mapping[str, str]
-    output: Path
-    cell_timeout: int
-    update: bool
-    fresh: bool
-    here: bool
-
-
-def plan(book: Book, chapters: Sequence[Chapter], settings: Settings) -> list[Job]:
-    """A job per chapter.
-
-    Raises:
-        UsageError: whatever is wrong with the request; nothing has been written then.
-    """
-    parameters = changed(chapters, settings.parameters)
-    for chapter, mine in zip(chapters, parameters, strict=True):
-        if settings.update and mine:
-            raise UsageError(
-                "--update refreshes the committed results, which are those of the committed "
-                f"parameters: leave out {', '.join(mine)}, or edit the parameters cell"
-            )
-        if "device" in chapter.parameters:
-            device = mine.get("device", chapter.parameters["device"])
-            check_device(device, here=settings.here)
-    if settings.update and book.root is None:
-        raise UsageError("--update needs a clone of mtlbook; run inside it")
-    folders = [settings.output]
-    if settings.update and book.root:
-        folders += [book.notebooks, book.root / "figures"]
-    check_writable(folders)
-    package = package_hash()
-    return [
-        Job(
-            section=chapter.section,
-            notebook=chapter.source,
-            folder=str(chapter.path.parent),
-            parameters=mine,
-            cell_timeout=settings.cell_timeout,
-            fingerprint=fingerprint(chapter.source, package, book.requirements, mine),
-            package=package,
-        )
-        for chapter, mine in zip(chapters, parameters, strict=True)
-    ]
-
-
 def run(
     book: Book,
     chapters: Sequence[Chapter],
+    jobs: Sequence[Job],
     settings: Settings,
     backend: Backend,
     console: Console,
     errors: Console,
 ) -> int:
     """Execute the chapters that are not up to date, publish all, and return the exit code."""
-    jobs = plan(book, chapters, settings)
     store = Store(settings.output)
     names = {one.section: one.path.relative_to(book.notebooks).as_posix() for one in chapters}
     display = Display(console, chapters)
@@ -122,7 +73,8 @@ def run(
                 else:
                     waiting.append(job)
             if waiting:
-                execute(waiting, backend, display.progress, publish)
+                ordered = longest_first(waiting, store)
+                execute(ordered, backend, display.progress, publish)
     except KeyboardInterrupt:
         interrupted = True
     merge_claims(store)
@@ -133,7 +85,9 @@ def run(
         return INTERRUPTED
 
     found = {section: claims.read(store.results(section)) for section in records}
-    console.print(results(chapters, display.rows, found))
+    console.print(results(chapters, display.rows, found, records))
+    for line in over_budget(chapters, records):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for what, where in {
         "Executed notebooks": store.notebook(""),
         "Figures": store.figure(""),
@@ -153,6 +107,20 @@ def run(
         if failure:
             say(explanation(chapter, failure, store.failed(names[chapter.section])))
     return 1 if failures or edited else 0
+
+
+def longest_first(jobs: Sequence[Job], store: Store) -> list[Job]:
+    """The jobs by what they took the last time: a long one that starts last is waited for alone.
+
+    Those that never ran here come first, in the paper's order: each may be the longest.
+    """
+    records = {job.section: store.latest(job.section) for job in jobs}
+
+    def seconds(job: Job) -> float:
+        record = records[job.section]
+        return record.processor_seconds if record else math.inf
+
+    return sorted(jobs, key=seconds, reverse=True)
 
 
 def execute(

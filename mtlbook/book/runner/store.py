@@ -17,13 +17,16 @@ SUCCEEDED = "succeeded"
 class RunRecord:
     """A chapter's successful run, as `runs/<section>.json` holds it: the files that it made.
 
-    It is written last, so that a run which was killed has none and is done again.
+    It is written last, so that a run which was killed has none and is done again. `seconds` are
+    those of the clock; `processor_seconds` and `megabytes` are its kernel's, whatever ran beside.
     """
 
     section: str
     fingerprint: str
     status: str
     seconds: float
+    processor_seconds: float
+    megabytes: int
     parameters: dict[str, Any]
     files: list[str]
 
@@ -61,7 +64,7 @@ class Store:
 
     def current(self, section: str, fingerprint: str) -> RunRecord | None:
         """The record of a chapter that need not run again: same fingerprint, every file there."""
-        record = self._record(section)
+        record = self.latest(section)
         if record is None or record.fingerprint != fingerprint or record.status != SUCCEEDED:
             return None
         return record if all((self.folder / name).is_file() for name in record.files) else None
@@ -70,7 +73,7 @@ class Store:
         self, outcome: Outcome, name: str, fingerprint: str, parameters: dict[str, Any]
     ) -> RunRecord:
         """Write what a chapter made, in place of what it made before."""
-        before = self._record(outcome.section)
+        before = self.latest(outcome.section)
         self.run(outcome.section).unlink(missing_ok=True)
         contents = {
             self.notebook(name): outcome.notebook.encode(),
@@ -84,7 +87,14 @@ class Store:
             (self.folder / stale).unlink(missing_ok=True)
         self.failed(name).unlink(missing_ok=True)
         record = RunRecord(
-            outcome.section, fingerprint, SUCCEEDED, round(outcome.seconds, 1), parameters, files
+            section=outcome.section,
+            fingerprint=fingerprint,
+            status=SUCCEEDED,
+            seconds=round(outcome.seconds, 1),
+            processor_seconds=round(outcome.effort.seconds, 1),
+            megabytes=round(outcome.effort.memory / 1e6),
+            parameters=parameters,
+            files=files,
         )
         write_atomically(self.run(outcome.section), to_json(asdict(record)))
         return record
@@ -95,7 +105,8 @@ class Store:
         write_atomically(path, outcome.notebook.encode())
         return path
 
-    def _record(self, section: str) -> RunRecord | None:
+    def latest(self, section: str) -> RunRecord | None:
+        """The record of a chapter's latest success, whatever it was run with."""
         try:
             return RunRecord(**json.loads(self.run(section).read_bytes()))
         except (OSError, ValueError, TypeError):

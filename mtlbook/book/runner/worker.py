@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import sys
 import threading
@@ -21,7 +22,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mtlbook.book.runner.clean import clean, text
-from mtlbook.book.runner.job import Failure, Job, Outcome, Progress
+from mtlbook.book.runner.job import Effort, Failure, Job, Outcome, Progress
 from mtlbook.book.runner.process import ending, kill_group
 
 START_SECONDS = 180
@@ -46,6 +47,7 @@ def execute(job: Job, workspace: Path, report: Callable[[Progress], None]) -> Ou
     started = time.perf_counter()
     notebook, reason, begun = _execute_by_papermill(job, workspace, output, report)
     seconds = time.perf_counter() - started
+    effort = effort_of_children()
 
     if reason and begun:
         notebook.cells[begun[-1]].outputs.append(
@@ -61,7 +63,14 @@ def execute(job: Job, workspace: Path, report: Callable[[Progress], None]) -> Ou
         failure = Failure(0, "", f"it recorded claims that are not JSON: {error}")
         return Outcome(job.section, seconds, text(notebook), failure=failure)
     figures = {path.name: path.read_bytes() for path in sorted((output / "figures").glob("*.png"))}
-    return Outcome(job.section, seconds, text(notebook), claims, figures)
+    return Outcome(job.section, seconds, text(notebook), claims, figures, effort=effort)
+
+
+def effort_of_children() -> Effort:
+    """What the processes that this one started and saw end have taken: the kernel is the one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Effort(used.ru_utime + used.ru_stime, used.ru_maxrss * unit)
 
 
 def find_failure(notebook: NotebookNode) -> Failure | None:

@@ -33,9 +33,8 @@ from torch.nn import functional as F
 
 from mtlbook.auxiliary.adversarial import (
     AdversarialSharing,
-    GradientReversal,
+    adversarial_sgd,
     annealing,
-    descent,
     proxy_a_distance,
 )
 from mtlbook.data import mnist, usps
@@ -44,7 +43,9 @@ from mtlbook.data.shifted_digits import DIGIT
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 from mtlbook.training.fit import Fit, fit
+from mtlbook.training.sampling import Mixed
 from mtlbook.training.selection import select
+from mtlbook.training.settings import Settings
 
 SECTION = "7.2"
 DATA = ("mnist", "usps")
@@ -134,7 +135,7 @@ def domains(
     )
 
 
-def network(steps: int) -> AdversarialSharing:
+def network(_data: MultiTaskData, _seed: int) -> AdversarialSharing:
     """The convolutional network of the module's docstring."""
     stages = [
         nn.Unflatten(1, (1, SIDE, SIDE)),
@@ -144,7 +145,7 @@ def network(steps: int) -> AdversarialSharing:
     ]
     heads = {DIGIT.name: nn.Linear(100, DIGIT.outputs)}
     domain_head = nn.Sequential(nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 1))
-    return AdversarialSharing(stages, heads, {DOMAIN.name: domain_head}, GradientReversal(steps))
+    return AdversarialSharing(lambda: stages, heads, adversaries={DOMAIN.name: domain_head})
 
 
 def trained(
@@ -157,21 +158,19 @@ def trained(
 ) -> Fit:
     """One trial of one seed."""
     test = len(data.inputs) - SOURCE - TARGET - VALIDATION
-    return fit(
-        partial(network, steps),
-        data,
-        seeds=[seed],
+    settings = Settings(
         tasks=[DIGIT.name, DOMAIN.name] if adversarial else [DIGIT.name],
         split=Consecutive(train=SOURCE + TARGET, validation=VALIDATION, test=test),
         steps=steps,
-        batch_size=128 if adversarial else 64,
-        optimiser=partial(descent, learning_rate=learning_rate),
-        schedule=lambda step: annealing(step / steps),
+        sampler=Mixed(128 if adversarial else 64),
+        optimiser=partial(adversarial_sgd, learning_rate=learning_rate),
+        schedule=annealing,
         stopping=None,
-        every=steps,
+        validate_every=steps,
         device=device,
         dtype=torch.float32,
     )
+    return fit(network, data, seeds=[seed], settings=settings)
 
 
 def measured(
@@ -182,10 +181,9 @@ def measured(
     of_target = data.targets[DOMAIN.name][rows, 0] > 0.5
     guessed = torch.from_numpy(chosen.predictions[DIGIT.name][0]).argmax(1)
     model = chosen.model(seed).requires_grad_(False)
-    place = next(model.parameters()).device
-    features = model.get_submodule("trunk")(data.inputs[rows].to(place))
+    features = model.get_submodule("trunk")(data.inputs[rows])
     head = model.get_submodule(f"adversaries.{DOMAIN.name}")
-    domains_guessed = (head(features)[:, 0] > 0).cpu()
+    domains_guessed = head(features)[:, 0] > 0
     source_labels = data.targets[DIGIT.name][rows][~of_target]
     return {
         "source error": float((guessed[~of_target] != source_labels).double().mean()),

@@ -36,11 +36,11 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
+from mtlbook.book.experiments.networks import hard_sharing
 from mtlbook.data import nhanes
-from mtlbook.data.multi_task_data import Holdout
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.scaling import RawTable
 from mtlbook.data.synthetic import SyntheticDataset
-from mtlbook.devices import resolve
 from mtlbook.mechanisms.attention_focusing import (
     disguised,
     sensitivities,
@@ -49,10 +49,11 @@ from mtlbook.mechanisms.attention_focusing import (
 )
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.sharing.input_lasso import InputLasso
-from mtlbook.tasks import Task
 from mtlbook.training.fit import Fit, fit
 from mtlbook.training.mean_loss_descent import mean_loss_descent
+from mtlbook.training.sampling import Mixed
 from mtlbook.training.selection import select
+from mtlbook.training.settings import Settings
 
 SECTION = "4.2"
 DATA = ("nhanes_2017",)
@@ -118,24 +119,16 @@ def _method(
     split = Holdout(train=examples, validation=VALIDATION, test=TEST)
 
     @cache
-    def world(seed: int) -> SyntheticDataset:
+    def made(seed: int) -> SyntheticDataset:
         return disguised(table, seed, looks_at=looks_at, blocks=2, split=split)
 
     trials = {}
     for trial in TRIALS:
-        trials[str(trial)] = fit(
-            partial(
-                _network,
-                2 * table.inputs.shape[1],
-                [task for task in table.tasks if task.name in tasks],
-                trial.width,
-            ),
-            lambda seed: world(seed).data,
-            seeds=seeds,
+        settings = Settings(
             tasks=tasks,
             split=split,
             steps=STEPS,
-            batch_size=None,
+            sampler=Mixed(None),
             optimiser=partial(
                 mean_loss_descent,
                 step_size=trial.step_size,
@@ -144,39 +137,40 @@ def _method(
                 lasso=InputLasso(["trunk.0.weight"], trial.lasso),
             ),
             stopping=DIAGNOSIS,
-            every=10,
+            validate_every=10,
             device=device,
-            label=", ".join(tasks),
+            progress_label=", ".join(tasks),
+        )
+        trials[str(trial)] = fit(
+            partial(_network, width=trial.width),
+            lambda seed: made(seed).data,
+            seeds=seeds,
+            settings=settings,
         )
     chosen = select(trials, each_task=True).choices[DIAGNOSIS]
     return [
         {"seed": seed, "metric": metric, "value": value}
         for number, seed in enumerate(seeds)
-        for metric, value in _measures(
-            trials[chosen.iloc[number]], number, world(seed), resolve(device)
-        ).items()
+        for metric, value in _measures(trials[chosen.iloc[number]], number, made(seed)).items()
     ]
 
 
-def _network(inputs: int, tasks: Sequence[Task], width: int) -> HardSharing:
-    return HardSharing([nn.Linear(inputs, width), nn.Tanh()], tasks, width)
+def _network(data: MultiTaskData, _seed: int, *, width: int) -> HardSharing:
+    inputs = data.inputs.shape[1]
+    return hard_sharing(lambda: [nn.Linear(inputs, width), nn.Tanh()], data.tasks, width)
 
 
-def _measures(
-    trained: Fit, number: int, world: SyntheticDataset, device: torch.device
-) -> dict[str, float]:
+def _measures(trained: Fit, number: int, made: SyntheticDataset) -> dict[str, float]:
     """The metrics of one seed."""
     seed = trained.seeds[number]
     test = torch.from_numpy(trained.test[number])
     model = trained.model(seed)
     assert isinstance(model, HardSharing)
-    real = world.relevant[DIAGNOSIS]
+    real = made.relevant[DIAGNOSIS]
     logits = trained.predictions[DIAGNOSIS][number, :, 0]
-    gradients = sensitivities(
-        lambda x: model(x)[DIAGNOSIS], world.data.inputs[test].to(device)
-    ).cpu()
-    weights = model.get_parameter("trunk.0.weight").detach().cpu()
-    labels = world.data.targets[DIAGNOSIS][test, 0].numpy()
+    gradients = sensitivities(lambda x: model(x)[DIAGNOSIS], made.data.inputs[test])
+    weights = model.get_parameter("trunk.0.weight").detach()
+    labels = made.data.targets[DIAGNOSIS][test, 0].numpy()
     return {
         "area under the curve": float(roc_auc_score(labels, logits)),
         "average precision": float(average_precision_score(labels, logits)),

@@ -26,13 +26,16 @@ import pandas as pd
 import torch
 from torch import nn
 
+from mtlbook.book.experiments.networks import hard_sharing
 from mtlbook.data import Holdout, MultiTaskData, nhanes
 from mtlbook.data.scaling import RawTable, scaled
 from mtlbook.layers.dropout import Dropout
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.training.fit import Fit, fit_trials
+from mtlbook.training.sampling import Mixed
 from mtlbook.training.selection import select
+from mtlbook.training.settings import Settings, Trial
 
 SECTION = "4.5"
 DATA = ("nhanes_2017",)
@@ -91,7 +94,7 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
             ],
             axis=0,
         )
-        stopping = "each" if name == "separate" else "joint"
+        stopping = "each" if name == "separate" else "sum"
         trials = {
             regulariser: train(branch_at, data, grid, stopping=stopping)
             for regulariser, grid in GRIDS.items()
@@ -102,9 +105,7 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
             for trial, trained in own.items()
         }
         if name == "shared":
-            trials["early stopping, as many trials"] = train(
-                branch_at, data, ALONE, stopping="joint"
-            )
+            trials["early stopping, as many trials"] = train(branch_at, data, ALONE, stopping="sum")
         for regulariser, own in trials.items():
             chosen = select(own, each_task=name == "separate")
             found["test loss", name, regulariser] = np.mean(
@@ -139,34 +140,36 @@ def _train(
     seeds: Sequence[int],
     device: str,
 ) -> dict[str, Fit]:
-    first = data(seeds[0])
-
-    def network(width: int, dropout: float) -> HardSharing:
-        layers = [nn.Linear(first.inputs.shape[1], width), nn.Tanh(), Dropout(dropout)]
-        return HardSharing(layers, first.tasks, width, branch_at)
-
-    trials: dict[str, Fit] = {}
+    settings = Settings(
+        split=SPLIT,
+        steps=STEPS,
+        sampler=Mixed(50),
+        stopping=stopping,
+        validate_every=STEPS // 20,
+        device=device,
+        progress_label="NHANES",
+    )
+    found: dict[str, Fit] = {}
     for width, dropout in product(grid.widths, grid.dropouts):
-        trials |= fit_trials(
-            partial(network, width, dropout),
-            data,
-            # Adam's weight decay is the gradient of an L2 penalty.
-            optimisers={
-                f"width {width}, dropout {dropout:g}, rate {rate:g}, penalty {penalty:g}": partial(
-                    torch.optim.Adam, lr=rate, weight_decay=penalty, fused=True
-                )
-                for rate, penalty in product(grid.rates, grid.penalties)
-            },
-            seeds=seeds,
-            device=device,
-            split=SPLIT,
-            batch_size=50,
-            steps=STEPS,
-            every=STEPS // 20,
-            stopping=stopping,
-            label="NHANES",
-        )
-    return trials
+        # Adam's weight decay is the gradient of an L2 penalty.
+        trials = {
+            f"width {width}, dropout {dropout:g}, rate {rate:g}, penalty {penalty:g}": Trial(
+                partial(torch.optim.Adam, lr=rate, weight_decay=penalty, fused=True)
+            )
+            for rate, penalty in product(grid.rates, grid.penalties)
+        }
+        network = partial(_network, width=width, dropout=dropout, branch_at=branch_at)
+        found |= fit_trials(network, data, seeds=seeds, trials=trials, settings=settings)
+    return found
+
+
+def _network(
+    data: MultiTaskData, _seed: int, *, width: int, dropout: float, branch_at: int | None
+) -> HardSharing:
+    def stages() -> list[nn.Module]:
+        return [nn.Linear(data.inputs.shape[1], width), nn.Tanh(), Dropout(dropout)]
+
+    return hard_sharing(stages, data.tasks, width, branch_at=branch_at)
 
 
 def constant_losses(data: MultiTaskData) -> dict[str, float]:
@@ -177,7 +180,7 @@ def constant_losses(data: MultiTaskData) -> dict[str, float]:
         share = values.mean()
         losses[task.name] = float(
             values.var()
-            if task.kind == "regression"
+            if task.likelihood == "gaussian"
             else -share * np.log(share) - (1 - share) * np.log(1 - share)
         )
     return losses

@@ -26,6 +26,7 @@ other third digits.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -34,13 +35,16 @@ import torch
 from torch import Tensor, nn
 
 from mtlbook.architectures.cross_stitch import CrossStitch, parameter_groups
+from mtlbook.book.experiments.networks import hard_sharing, linear_head
 from mtlbook.data import MultiTaskData
 from mtlbook.data.multi_task_data import Consecutive
 from mtlbook.data.overlaid_digits import overlaid_mnist
-from mtlbook.sharing.hard import HardSharing, linear_head
+from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
 from mtlbook.training.fit import Fit, fit, fit_trials
+from mtlbook.training.sampling import Balanced
 from mtlbook.training.selection import Selected, select
+from mtlbook.training.settings import Settings, Trial
 
 SECTION = "6.3"
 DATA = ("mnist",)
@@ -72,50 +76,50 @@ def contestants(
     more_steps: int,
 ) -> dict[str, Selected]:
     """The trials of each contestant, and each seed's choice among them."""
-    common: dict[str, Any] = {
-        "seeds": seeds,
-        "split": split,
-        "batch_size": BATCH,
-        "sampling": "balanced",
-        "every": 50,
-        "scored": ("validation", "test"),
-        "device": device,
-        "dtype": torch.float32,
-    }
+    common = Settings(
+        split=split,
+        sampler=Balanced(BATCH),
+        stopping="sum",
+        validate_every=50,
+        evaluate_on=("validation", "test"),
+        device=device,
+        dtype=torch.float32,
+    )
     rates = {f"rate {rate:g}": rate for rate in LEARNING_RATES}
-    optimisers = {name: partial(momentum_descent, rate=rate) for name, rate in rates.items()}
-    apart = partial(split_network, 0)
-    trained = fit_trials(apart, data, optimisers=optimisers, steps=steps, stopping="each", **common)
+    trials = {name: Trial(partial(momentum_descent, rate=rate)) for name, rate in rates.items()}
+    apart = partial(split_network, shared=0)
+    first = replace(common, steps=steps, stopping="each")
+    trained = fit_trials(apart, data, seeds=seeds, trials=trials, settings=first)
 
     def second_training(
-        build: Callable[[], nn.Module],
+        build: Callable[[MultiTaskData, int], nn.Module],
         start: Callable[[Fit, nn.Module, int], None],
         optimiser: Callable[..., torch.optim.Optimizer],
-        **options: Any,
+        **changed: Any,
     ) -> dict[str, Fit]:
-        return {
-            name: fit(
-                build,
-                data,
+        found = {}
+        for name, rate in rates.items():
+            settings = replace(
+                common,
                 steps=more_steps,
                 optimiser=partial(optimiser, rate=SLOWER * rate),
-                initialise=partial(start, trained[name]),
-                **common,
-                **options,
+                start=partial(start, trained[name]),
+                **changed,
             )
-            for name, rate in rates.items()
-        }
+            found[name] = fit(build, data, seeds=seeds, settings=settings)
+        return found
 
     separate = second_training(apart, go_on, momentum_descent, stopping="each")
     stitched = second_training(stitched_network, stitch, descent_with_units)
+    total = steps + more_steps
+    both = replace(
+        common,
+        steps=total,
+        schedule=lambda progress: 1.0 if round(progress * total) < steps else SLOWER,
+    )
     splits = {
         f"split after {shared}": fit_trials(
-            partial(split_network, shared),
-            data,
-            optimisers=optimisers,
-            steps=steps + more_steps,
-            schedule=lambda step: 1.0 if step < steps else SLOWER,
-            **common,
+            partial(split_network, shared=shared), data, seeds=seeds, trials=trials, settings=both
         )
         for shared in range(1, len(CHANNELS) + 1)
     }
@@ -153,14 +157,14 @@ def stages() -> list[nn.Module]:
     ]
 
 
-def split_network(shared: int) -> HardSharing:
+def split_network(data: MultiTaskData, _seed: int, *, shared: int) -> HardSharing:
     """One network that shares its first stages; with none, separate networks."""
-    return HardSharing(stages(), TASKS, CHANNELS[-1], branch_at=shared)
+    return hard_sharing(stages, data.tasks, CHANNELS[-1], branch_at=shared)
 
 
-def stitched_network(same: float = 0.9) -> CrossStitch:
+def stitched_network(data: MultiTaskData, _seed: int, *, same: float = 0.9) -> CrossStitch:
     """A column a task, with a unit for each channel behind each stage."""
-    heads = {task.name: linear_head(CHANNELS[-1], task) for task in TASKS}
+    heads = {task.name: linear_head(CHANNELS[-1], task) for task in data.tasks}
     return CrossStitch(stages, heads, same=same, channels=CHANNELS)
 
 
@@ -174,11 +178,11 @@ def go_on(trained: Fit, model: nn.Module, seed: int) -> None:
 
 def stitch(trained: Fit, model: nn.Module, seed: int) -> None:
     """Give the columns and heads the weights of trained separate networks."""
-    assert isinstance(model, CrossStitch)
     for task in TASKS:
         source = trained.model(seed, task.name)
-        branch = source.get_submodule(f"branches.{task.name}")
-        model.start_from(task.name, branch.children(), source.get_submodule(f"heads.{task.name}"))
+        for part, own in (("branches", "columns"), ("heads", "heads")):
+            weights = source.get_submodule(f"{part}.{task.name}").state_dict()
+            model.get_submodule(f"{own}.{task.name}").load_state_dict(weights)
 
 
 def momentum_descent(named: list[tuple[str, Tensor]], rate: float) -> torch.optim.SGD:

@@ -46,7 +46,9 @@ from mtlbook.data.school import MEASURED, read_schools
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 from mtlbook.training.fit import Fit, fit
+from mtlbook.training.sampling import Mixed
 from mtlbook.training.selection import select
+from mtlbook.training.settings import Settings
 
 SECTION = "4.1"
 DATA = ("school",)
@@ -240,10 +242,8 @@ def networks(
         seed, group = divmod(replica, groups)
         return chosen[seed].group(range(group * together, (group + 1) * together))
 
-    inputs = next(iter(chosen.values())).inputs["test"].shape[2]
-    build = partial(SharedLayer, inputs, schools=together)
     label = f"{together} schools, {m} students"
-    trials = train_trials(build, data, replicas, split, steps, device, label)
+    trials = train_trials(together, data, replicas, split, steps, device, label)
     winners = select(trials).choices["score"]
     predicted = np.stack(
         [trials[name].predictions["score"][row, :, 0] for row, name in enumerate(winners)]
@@ -252,7 +252,7 @@ def networks(
 
 
 def train_trials(
-    build: Callable[..., SharedLayer],
+    schools: int,
     data: Callable[[int], MultiTaskData],
     seeds: Iterable[int],
     split: Consecutive,
@@ -260,22 +260,31 @@ def train_trials(
     device: str,
     label: str,
 ) -> dict[str, Fit]:
-    """A training for each of the `TRIALS`; `build` makes a network of a given `width`."""
-    return {
-        f"width {width}, rate {rate}, decay {decay}": fit(
-            partial(build, width=width),
+    """A training of networks for so many schools for each of the `TRIALS`."""
+    common = Settings(
+        split=split,
+        steps=steps,
+        sampler=Mixed(None),
+        stopping="sum",
+        validate_every=5,
+        device=device,
+        progress_label=label,
+    )
+    trials = {}
+    for width, rate, decay in TRIALS:
+        optimiser = partial(torch.optim.AdamW, lr=rate, weight_decay=decay)
+        trials[f"width {width}, rate {rate}, decay {decay}"] = fit(
+            partial(network, width=width, schools=schools),
             data,
             seeds=seeds,
-            split=split,
-            steps=steps,
-            batch_size=None,
-            optimiser=partial(torch.optim.AdamW, lr=rate, weight_decay=decay),
-            every=5,
-            device=device,
-            label=label,
+            settings=replace(common, optimiser=optimiser),
         )
-        for width, rate, decay in TRIALS
-    }
+    return trials
+
+
+def network(data: MultiTaskData, _seed: int, *, width: int, schools: int) -> SharedLayer:
+    """A network for the schools of a group, whose last input is a school's number."""
+    return SharedLayer(data.inputs.shape[1] - 1, width, schools)
 
 
 def alone(students: Students) -> Float[np.ndarray, "schools test"]:

@@ -41,7 +41,6 @@ from torch import Tensor
 from mtlbook.book.studies.school_data_augmentation import (
     STEPS,
     TEST,
-    SharedLayer,
     Students,
     alone,
     draw,
@@ -135,10 +134,8 @@ def representations(
     """Each seed's hidden layer that the first `count` known schools learnt."""
     validation = LEARNT_FROM // 2
     split = Consecutive(train=count * LEARNT_FROM, validation=count * validation, test=count * TEST)
-    inputs = next(iter(known.values())).inputs["test"].shape[2]
-    build = partial(SharedLayer, inputs, schools=count)
     trials = train_trials(
-        build,
+        count,
         lambda seed: known[seed].group(range(count)),
         known,
         split,

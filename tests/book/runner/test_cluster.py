@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +15,10 @@ from queue import SimpleQueue
 import psutil
 import pytest
 
-from mtlbook.book.runner.cluster import cluster
-from mtlbook.book.runner.fingerprint import package_hash
+from mtlbook.book.runner.cluster import check_scheduler, cluster
+from mtlbook.book.runner.imports import Package
 from mtlbook.book.runner.job import Job, Progress
+from mtlbook.errors import UsageError
 from tests.tiny_book import Cli, chapter, claims, files
 
 pytest.importorskip("distributed")
@@ -78,15 +81,16 @@ def test_a_run_on_the_cluster_gives_what_a_run_here_gives(
         assert (clone / "far" / name).read_bytes() == (clone / "near" / name).read_bytes()
 
 
-def _job(folder: Path, package: str, *cells: str) -> Job:
+def _job(folder: Path, *cells: str, code: str | None = None) -> Job:
     notebook = chapter(folder, "3.1", *cells).read_text()
-    return Job("3.1", notebook, "a folder that is only here", {}, 600, "", package)
+    code = code or Package().hash("3.1", notebook)
+    return Job("3.1", notebook, "a folder that is only here", {}, 600, "", code)
 
 
 def test_what_runs_on_the_cluster_ends_with_its_run(scheduler: str, tmp_path: Path) -> None:
     steps: SimpleQueue[Progress] = SimpleQueue()
     with cluster(scheduler, steps.put) as submit:
-        submit(_job(tmp_path, package_hash(), "import time; time.sleep(300)"))
+        submit(_job(tmp_path, "import time; time.sleep(300)"))
         while (step := steps.get(timeout=60)).cell < 2:
             pass
         kernel = psutil.Process(step.kernel)
@@ -97,6 +101,70 @@ def test_what_runs_on_the_cluster_ends_with_its_run(scheduler: str, tmp_path: Pa
 
 def test_a_worker_with_another_package_refuses(scheduler: str, tmp_path: Path) -> None:
     with cluster(scheduler, lambda _: None) as submit:
-        outcome = submit(_job(tmp_path, "another")).result(timeout=60)
+        outcome = submit(_job(tmp_path, code="another")).result(timeout=60)
     assert outcome.failure is not None
     assert "another mtlbook" in outcome.failure.error
+
+
+def test_no_kernel_outlives_a_killed_worker(scheduler: str, tmp_path: Path) -> None:
+    steps: SimpleQueue[Progress] = SimpleQueue()
+    # It holds the interpreter: the kernel's own look for its parent would never come about.
+    with cluster(scheduler, steps.put) as submit:
+        submit(_job(tmp_path, "_ = 3 ** 10**9"))
+        while (step := steps.get(timeout=60)).cell < 2:
+            pass
+        kernel = psutil.Process(step.kernel)
+        dask = next(one for one in kernel.parents() if "mtlbook" not in " ".join(one.cmdline()))
+        dask.kill()
+        _, alive = psutil.wait_procs([kernel], timeout=20)
+    assert not alive
+
+
+def test_a_scheduler_answers(scheduler: str) -> None:
+    check_scheduler(scheduler)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "nonsense", "foo://bar", "tcp://", "tcp://host:port", "tcp://[::1", "http://127.0.0.1:9"],
+)
+def test_a_nonsense_address_is_told_in_one_line(
+    address: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="no Dask scheduler answers at '"):
+        check_scheduler(address)
+    assert not caplog.records
+    assert capfd.readouterr().err == ""
+
+
+class Silent(socketserver.BaseRequestHandler):
+    """A web server, until it gets a request: it says nothing."""
+
+    def handle(self) -> None:
+        self.request.recv(1_000)
+
+
+class Talkative(socketserver.BaseRequestHandler):
+    """One that greets, as mail servers do: its text is misread as lengths."""
+
+    def handle(self) -> None:
+        self.request.sendall(b"220 mail.example.org ESMTP at your service\r\n" * 10)
+        self.request.recv(1_000)
+
+
+@pytest.mark.parametrize("handler", [Silent, Talkative])
+@pytest.mark.parametrize("protocol", ["tcp", "ws"])
+def test_what_else_listens_is_told_within_seconds(
+    protocol: str,
+    handler: type[socketserver.BaseRequestHandler],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(UsageError, match="no Dask scheduler"):
+            check_scheduler(f"{protocol}://127.0.0.1:{server.server_address[1]}")
+        assert time.monotonic() - began < 8
+        server.shutdown()
+    assert capfd.readouterr().err == ""

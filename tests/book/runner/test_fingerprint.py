@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-import mtlbook
-from mtlbook.book.runner.fingerprint import fingerprint, package_hash, source_hash
+from mtlbook.book.runner.fingerprint import fingerprint, source_hash
 from tests.tiny_book import chapter
 
 
@@ -49,24 +48,3 @@ def test_everything_that_a_result_depends_on_counts(tmp_path: Path) -> None:
     ]
     assert len(set(prints)) == len(prints)
     assert fingerprint(text, "package", b"lock", {"seeds": 4}) == prints[0]
-
-
-def test_the_package_is_its_modules_and_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mtlbook, "__file__", str(tmp_path / "__init__.py"))
-    for folder in ("data", "studies/records"):
-        (tmp_path / folder).mkdir(parents=True)
-    hashes = [package_hash()]
-    for name, text in [
-        ("__init__.py", ""),
-        ("data/registry.toml", "a = 1"),
-        ("data/registry.toml", "a = 2"),
-        ("data/school.py", "a = 2"),
-        ("studies/records/school.json", "{}"),
-    ]:
-        (tmp_path / name).write_text(text)
-        hashes.append(package_hash())
-    assert len(set(hashes)) == len(hashes)
-    (tmp_path / "data" / "school.pyc").write_text("compiled")
-    assert package_hash() == hashes[-1]

@@ -26,7 +26,7 @@ def job(folder: Path, *cells: str, **parameters: object) -> Job:
         parameters=parameters,
         cell_timeout=60,
         fingerprint="",
-        package="",
+        code="",
     )
 
 
@@ -112,6 +112,8 @@ def test_a_kernel_has_one_thread_its_own_folder_and_this_python(
     assert [one["id"] for one in outcome.claims] == ["c3.1"]
     assert outcome.figures == {"3_1_effect.png": b"image"}
     assert 0 < outcome.seconds < 60
+    assert 0 < outcome.effort.seconds < outcome.seconds + 1
+    assert 10e6 < outcome.effort.memory < 1e9
     observer.assert_nothing_is_left()
 
 

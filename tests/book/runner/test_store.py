@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlbook.book.runner.job import Outcome
+from mtlbook.book.runner.job import Effort, Outcome
 from mtlbook.book.runner.store import Store, check_writable
 from mtlbook.errors import UsageError
 from tests.tiny_book import files
@@ -13,7 +13,8 @@ NAME = "3_part/3_1_title.ipynb"
 
 def outcome(**figures: bytes) -> Outcome:
     named = {f"{name}.png": content for name, content in figures.items()}
-    return Outcome("3.1", 1.23, "{}", [{"id": "c"}], named)
+    effort = Effort(1.01, 432_100_000)
+    return Outcome("3.1", 1.23, "{}", [{"id": "c"}], named, effort=effort)
 
 
 def test_a_published_chapter_is_current_until_anything_differs(tmp_path: Path) -> None:
@@ -21,7 +22,7 @@ def test_a_published_chapter_is_current_until_anything_differs(tmp_path: Path) -
     assert store.current("3.1", "print") is None
     record = store.publish(outcome(a=b"a"), NAME, "print", {"seeds": 2})
     assert store.current("3.1", "print") == record
-    assert record.seconds == 1.2
+    assert (record.seconds, record.processor_seconds, record.megabytes) == (1.2, 1.0, 432)
     assert store.current("3.1", "other") is None
     (tmp_path / "figures" / "a.png").unlink()
     assert store.current("3.1", "print") is None

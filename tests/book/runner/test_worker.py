@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -27,3 +30,11 @@ def test_an_error_that_a_tag_allows_is_a_failure_all_the_same() -> None:
         new_output("error", ename="KeyError", evalue="'a'", traceback=["..."])
     ]
     assert find_failure(notebook) == Failure(1, "x = 1", "KeyError: 'a'")
+
+
+def test_a_worker_compiles_no_grammar_of_addresses() -> None:
+    """jsonschema would, for most of a second in each worker."""
+    script = "import sys, mtlbook.book.runner.worker\nprint('lark' in sys.modules)"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

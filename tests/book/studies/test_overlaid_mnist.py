@@ -10,6 +10,7 @@ from mtlbook.book.studies import overlaid_mnist as study
 from mtlbook.data import MultiTaskData, overlaid_digits
 from mtlbook.data.multi_task_data import Consecutive
 from mtlbook.training.fit import Fit, fit
+from mtlbook.training.settings import Settings
 from tests.book.studies.stand_ins import digits
 
 SMALL = Consecutive(train=60, validation=20, test=30, labels={"left": 20})
@@ -29,18 +30,16 @@ def noise(seed: int) -> MultiTaskData:
 @pytest.fixture(scope="module")
 def separate() -> Fit:
     """Separate networks after a few steps, each task's stopped at its own best point."""
-    return fit(
-        partial(study.split_network, 0),
-        noise,
-        seeds=SEEDS,
+    settings = Settings(
         split=SMALL,
         steps=6,
-        every=1,
+        validate_every=1,
         optimiser=partial(study.momentum_descent, rate=0.3),
         stopping="each",
         device="cpu",
         dtype=torch.float32,
     )
+    return fit(partial(study.split_network, shared=0), noise, seeds=SEEDS, settings=settings)
 
 
 def test_the_networks_have_the_size_that_the_protocol_tells():
@@ -52,9 +51,9 @@ def test_the_networks_have_the_size_that_the_protocol_tells():
         2: 2 * whole - first - second,
         3: whole + head,
     }
-    found = {k: size(study.split_network(k)) for k in expected}
+    found = {k: size(study.split_network(noise(0), 0, shared=k)) for k in expected}
     assert found == expected
-    assert size(study.stitched_network()) == 2 * whole + 4 * (10 + 20 + 50)
+    assert size(study.stitched_network(noise(0), 0)) == 2 * whole + 4 * (10 + 20 + 50)
 
 
 def size(model: torch.nn.Module) -> int:
@@ -65,7 +64,7 @@ def size(model: torch.nn.Module) -> int:
 def test_units_at_the_identity_start_with_the_predictions_of_separate_networks(separate, seed):
     images = noise(seed).inputs[separate.test[SEEDS.index(seed)]]
     for same, alike in ((1.0, True), (0.9, False)):
-        model = study.stitched_network(same)
+        model = study.stitched_network(noise(seed), seed, same=same)
         study.stitch(separate, model, seed)
         with torch.no_grad():
             predicted = model(images)
@@ -76,7 +75,7 @@ def test_units_at_the_identity_start_with_the_predictions_of_separate_networks(s
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_separate_networks_go_on_where_they_stopped(separate, seed):
-    model = study.split_network(0)
+    model = study.split_network(noise(seed), seed, shared=0)
     study.go_on(separate, model, seed)
     with torch.no_grad():
         predicted = model(noise(seed).inputs[separate.test[SEEDS.index(seed)]])

@@ -83,7 +83,8 @@ def test_a_result_that_is_not_finite_is_refused(tiny):
 def test_a_chapter_shows_the_studies_of_its_own_section(monkeypatch):
     record = studies.run("tiny", range(2))
     monkeypatch.setattr(studies, "read", lambda name: record)
-    page = Page("5.1", seeds=2, first_seed=0, device="cpu", dataset="a", datasets=["a"])
+    parameters = {"seeds": 2, "first_seed": 0, "device": "cpu"}
+    page = Page("5.1", parameters)
     assert page.study("tiny") is record
     monkeypatch.setattr(studies, "read", lambda name: replace(record, section="4.1"))
     with pytest.raises(UsageError, match="belongs to section"):
