@@ -1,9 +1,11 @@
-"""Networks and penalties outside of this package's training: in loops that users have already."""
+"""Networks, penalties and combiners outside of this package's training: in users' own loops."""
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -12,15 +14,25 @@ from torch import distributed as dist
 from torch.multiprocessing.spawn import spawn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, TensorDataset
 
 from mtlbook.architectures.cross_stitch import CrossStitch
 from mtlbook.auxiliary.adversarial import AdversarialSharing, GradientReversal
+from mtlbook.balancing.backward import backward
+from mtlbook.balancing.pcgrad import PCGrad
+from mtlbook.balancing.task_gradients import task_gradients
+from mtlbook.balancing.upgrad import UPGrad
+from mtlbook.combiner import Combiner, Evidence
 from mtlbook.layers.dropout import reproducible
 from mtlbook.layers.schedule import advance
 from mtlbook.sharing.hard import HardSharing, separate_networks
 from mtlbook.sharing.soft import SquaredDistance
+from mtlbook.tasks import Task
+from mtlbook.weighting.uncertainty import UncertaintyWeighting
 
 ROWS, STEPS = 16, 5
+TASKS = [Task.regression("price"), Task.classification("kind", classes=3)]
+Batch = tuple[Tensor, dict[str, Tensor]]
 
 
 def stages() -> list[nn.Module]:
@@ -53,23 +65,13 @@ def adversarial() -> nn.Module:
 NETWORKS = [hard, soft, cross_stitch, adversarial]
 
 
-def batch() -> tuple[Tensor, dict[str, Tensor]]:
+def batch() -> Batch:
     source = torch.Generator().manual_seed(0)
     x = torch.randn(ROWS, 6, generator=source)
     return x, {"price": x[:, :1].sin(), "kind": torch.randint(3, (ROWS,), generator=source)}
 
 
-def loss(predicted: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-    price = mse_loss(predicted["price"], targets["price"])
-    return price + cross_entropy(predicted["kind"], targets["kind"])
-
-
-def penalty(model: nn.Module) -> Tensor:
-    """Soft sharing where there are networks to tie."""
-    return SquaredDistance(0.1)(model) if hasattr(model, "branches") else torch.zeros(())
-
-
-def half(number: int) -> tuple[Tensor, dict[str, Tensor]]:
+def half(number: int) -> Batch:
     x, targets = batch()
     rows = slice(number * ROWS // 2, (number + 1) * ROWS // 2)
     return x[rows], {name: own[rows] for name, own in targets.items()}
@@ -82,44 +84,125 @@ def made(build: Callable[[], nn.Module]) -> nn.Module:
     return model
 
 
+def losses(predicted: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> list[Tensor]:
+    price = mse_loss(predicted["price"], targets["price"])
+    return [price, cross_entropy(predicted["kind"], targets["kind"])]
+
+
+class Learner(nn.Module):
+    """What a user writes around a network: its losses with trained weights, and a penalty."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.combiner = UncertaintyWeighting(TASKS, initial_log_variance=0.5)
+
+    def forward(self, x: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        loss = self.combiner(torch.stack(losses(self.network(x), targets)))
+        # Soft sharing where there are networks to tie.
+        tied = hasattr(self.network, "branches")
+        return loss + SquaredDistance(0.1)(self.network) if tied else loss
+
+
 def gradients(model: nn.Module) -> dict[str, Tensor]:
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert found.keys() == dict(model.named_parameters()).keys()
     return found
 
 
-def reference(build: Callable[[], nn.Module], steps: int = STEPS) -> nn.Module:
+def reference(build: Callable[[], nn.Module], steps: int = STEPS) -> Learner:
     """Trained by plain SGD on the whole batch, in one process and in float32."""
-    model, (x, targets) = made(build), batch()
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    learner, (x, targets) = Learner(made(build)), batch()
+    optimiser = torch.optim.SGD(learner.parameters(), lr=0.1)
     for _ in range(steps):
         optimiser.zero_grad()
-        (loss(model(x), targets) + penalty(model)).backward()
+        learner(x, targets).backward()
         optimiser.step()
+    return learner
+
+
+def balanced_by_hand(model: nn.Module, x: Tensor, targets: Mapping[str, Tensor]) -> dict:
+    """UPGrad for two tasks in closed form; heads get their own gradients.
+
+    Each task's gradient loses its part against the other's: the update is the mean of
+    g_s − min(<g_s, g_t>, 0) g_t / |g_t|².
+    """
+    each = losses(model(x), targets)
+    rows = {
+        name: [
+            torch.autograd.grad(loss, parameter, retain_graph=True, allow_unused=True)[0]
+            for loss in each
+        ]
+        for name, parameter in model.named_parameters()
+    }
+    shared = [own for own in rows.values() if all(row is not None for row in own)]
+    first, second = (torch.cat([row.flatten() for row in own]) for own in zip(*shared, strict=True))
+    conflict = (first @ second).clamp(max=0)
+    weights = [(1 - conflict / (own @ own)) / 2 for own in (first, second)]
+    return {
+        name: weights[0] * own[0] + weights[1] * own[1]
+        if None not in own
+        else next(row for row in own if row is not None)
+        for name, own in rows.items()
+    }
+
+
+def balanced_reference(batches: Sequence[Batch], steps: int = STEPS) -> nn.Module:
+    """Trained by plain SGD on the mean of what balancing makes of each batch."""
+    model = made(hard)
+    for _ in range(steps):
+        found = [balanced_by_hand(model, *each) for each in batches]
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter -= 0.1 * sum(each[name] for each in found) / len(batches)
     return model
 
 
 # Autocast and accumulation ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bfloat16", [False, True])
-@pytest.mark.parametrize("build", NETWORKS)
-def test_gradients_accumulate_under_autocast(build, bfloat16):
-    """Two half batches, each in bfloat16, against the whole batch in float32."""
-    expected, model = gradients(reference(build, steps=1)), made(build)
-    for number in range(2):
-        x, targets = half(number)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            predicted = model(x)
-            part = loss(predicted, targets) / 2
-        (part + penalty(model) / 2).backward()
-        assert predicted["price"].dtype == (torch.bfloat16 if bfloat16 else torch.float32)
+def assert_near(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], dtype: torch.dtype):
+    assert found.keys() == expected.keys()
     # bfloat16 has 8 significant bits.
-    tolerance = 2.0**-6 if bfloat16 else 1e-6
-    for name, gradient in gradients(model).items():
+    tolerance = 2.0**-6 if dtype == torch.bfloat16 else 1e-6
+    for name, gradient in found.items():
         assert gradient.dtype == torch.float32
         error = (gradient - expected[name]).norm()
-        assert error <= tolerance * (gradient.norm() + 0.1)
+        assert error <= tolerance * (gradient.norm() + 0.1), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("build", NETWORKS)
+def test_gradients_accumulate_under_autocast(build, dtype):
+    """Two half batches, each in bfloat16, against the whole batch in float32."""
+    learner = Learner(made(build))
+    for number in range(2):
+        x, targets = half(number)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            assert learner.network(x)["price"].dtype == dtype
+            loss = learner(x, targets) / 2
+        loss.backward()
+    assert_near(gradients(learner), gradients(reference(build, steps=1)), dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_balanced_gradients_accumulate_under_autocast(dtype):
+    """Each half batch is balanced on its own: what accumulates is the mean of the two."""
+    model = made(hard)
+    for number in range(2):
+        x, targets = half(number)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            each = losses(model(x), targets)
+        backward([loss / 2 for loss in each], model.parameters(), UPGrad(TASKS))
+    first, second = (balanced_by_hand(model, *half(number)) for number in range(2))
+    expected = {name: (first[name] + second[name]) / 2 for name in first}
+    assert_near(gradients(model), expected, dtype)
+
+
+def test_the_tasks_conflict_so_that_balancing_changes_the_update():
+    model, (x, targets) = made(hard), batch()
+    evidence = backward(losses(model(x), targets), model.parameters(), UPGrad(TASKS))
+    assert (UPGrad(TASKS).weigh(evidence)[1] / 0.5) > 2
 
 
 def test_dropout_masks_and_schedules_do_not_change_while_gradients_accumulate():
@@ -134,21 +217,29 @@ def test_dropout_masks_and_schedules_do_not_change_while_gradients_accumulate():
 # torch.compile ------------------------------------------------------------------------------------
 
 
-def compile_and_compare(rank: int, backend: str, builds: list[Callable[[], nn.Module]]) -> None:
-    """The networks in one graph: with dropout, a schedule and a penalty on the parameters."""
+def compile_and_compare(rank: int) -> None:
+    """By each compiler at hand; the one for the CPU writes C++."""
     torch.set_num_threads(1)
-    # A pool of compilers takes longer to start than one takes for these few kernels.
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-    models = nn.ModuleList(
-        nn.Sequential(GradientReversal(), nn.Dropout(0.3), made(build)) for build in builds
-    )
+    compare_learners("aot_eager", NETWORKS)
+    if shutil.which("g++") is None:
+        compare_balancing("aot_eager")
+    else:
+        # A pool of compilers takes longer to start than one takes for these few kernels.
+        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+        compare_learners("inductor", [cross_stitch])
+        compare_balancing("inductor")
+
+
+def compare_learners(backend: str, builds: list[Callable[[], nn.Module]]) -> None:
+    """All in one graph: networks, weighted losses, penalty, dropout and a schedule."""
+    front = nn.Sequential(nn.Linear(6, 6), GradientReversal(), nn.Dropout(0.3))
+    models = nn.ModuleList([front, *(Learner(made(build)) for build in builds)])
     reproducible(models, seed=0)
     x, targets = batch()
 
     def objective() -> Tensor:
-        return torch.stack(
-            [loss(model(x), targets) + penalty(model.get_submodule("2")) for model in models]
-        ).sum()
+        learners = list(models)[1:]
+        return torch.stack([learner(front(x), targets) for learner in learners]).sum()
 
     compiled = torch.compile(objective, backend=backend, fullgraph=True)
     for progress, stance in ((0.1, "default"), (0.7, "fail_on_recompile")):
@@ -164,22 +255,92 @@ def compile_and_compare(rank: int, backend: str, builds: list[Callable[[], nn.Mo
         torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("backend", "builds"),
-    [
-        ("aot_eager", NETWORKS),
-        pytest.param(
-            "inductor",
-            [cross_stitch],  # One is enough for a minute of compilation.
-            marks=pytest.mark.skipif(
-                shutil.which("g++") is None, reason="needs a C++ compiler to compile for the CPU"
-            ),
-        ),
-    ],
-)
-def test_compiled_networks_compute_the_same(backend, builds):
+def compare_balancing(backend: str) -> None:
+    """A compiled network is one node of the graph: the user says which parameters are shared."""
+    model, combiner, (x, targets) = made(hard), UPGrad(TASKS), batch()
+    each = losses(torch.compile(model, backend=backend, fullgraph=True)(x), targets)
+    shared = list(model.get_submodule("trunk").parameters())
+    others = [*model.get_submodule("branches").parameters()]
+    others += model.get_submodule("heads").parameters()
+    trunk = task_gradients(each, shared, retain_graph=True)
+    stacked = torch.stack(each)
+    labelled = torch.ones_like(stacked, dtype=torch.bool)
+    trunk.accumulate(combiner.weigh(Evidence(stacked.detach(), labelled, gramian=trunk.gramian)))
+    stacked.sum().backward(inputs=others)
+    assert_near(gradients(model), balanced_by_hand(model, x, targets), torch.float32)
+
+
+def test_compiled_networks_compute_the_same():
     """In a process of its own: the tests' checks of shapes at run time cannot be compiled."""
-    spawn(compile_and_compare, args=(backend, builds))
+    spawn(compile_and_compare)
+
+
+# Lightning ----------------------------------------------------------------------------------------
+
+
+its_own_warnings_do_not_count = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"
+)
+
+
+@pytest.fixture
+def lightning() -> ModuleType:
+    return pytest.importorskip("lightning", reason="the extra 'compare' installs it")
+
+
+def train_by(trainer: type, module: nn.Module, folder: Path) -> None:
+    """On one CPU, with the whole batch at each step, and without logs and checkpoints."""
+    x, targets = batch()
+    loader = DataLoader(TensorDataset(x, targets["price"], targets["kind"]), batch_size=ROWS)
+    own = trainer(
+        accelerator="cpu", devices=1, max_epochs=STEPS, barebones=True, default_root_dir=folder
+    )
+    own.fit(module, loader)
+
+
+@its_own_warnings_do_not_count
+@pytest.mark.parametrize("build", NETWORKS)
+def test_lightning_trains_as_a_plain_loop(build, lightning, tmp_path):
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.learner = Learner(made(build))
+
+        def training_step(self, rows: Sequence[Tensor]) -> Tensor:
+            x, price, kind = rows
+            return self.learner(x, {"price": price, "kind": kind})
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    module = Module()
+    train_by(lightning.Trainer, module, tmp_path)
+    torch.testing.assert_close(module.learner.state_dict(), reference(build).state_dict())
+
+
+@its_own_warnings_do_not_count
+def test_lightning_balances_gradients_where_the_optimisation_is_manual(lightning, tmp_path):
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.model, self.combiner = made(hard), UPGrad(TASKS)
+
+        def training_step(self, rows: Sequence[Tensor]) -> None:
+            x, price, kind = rows
+            optimiser = self.optimizers()
+            optimiser.zero_grad()
+            each = losses(self.model(x), {"price": price, "kind": kind})
+            backward(each, self.model.parameters(), self.combiner)
+            optimiser.step()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    module = Module()
+    train_by(lightning.Trainer, module, tmp_path)
+    expected = balanced_reference([batch()]).state_dict()
+    torch.testing.assert_close(module.model.state_dict(), expected)
 
 
 # DistributedDataParallel --------------------------------------------------------------------------
@@ -190,25 +351,52 @@ def train_in_parallel(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    x, targets = half(rank)
     for build in NETWORKS:
-        model = DistributedDataParallel(made(build))
-        optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-        x, targets = half(rank)
+        learner = DistributedDataParallel(Learner(made(build)))
+        optimiser = torch.optim.SGD(learner.parameters(), lr=0.1)
         for _ in range(STEPS):
             optimiser.zero_grad()
-            (loss(model(x), targets) + penalty(model.module)).backward()
+            learner(x, targets).backward()
             optimiser.step()
         if rank == 0:
-            torch.save(model.module.state_dict(), Path(folder) / f"{build.__name__}.pt")
+            torch.save(learner.module.state_dict(), Path(folder) / f"{build.__name__}.pt")
+    model = DistributedDataParallel(made(hard))
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(STEPS):
+        optimiser.zero_grad()
+        # Its hooks see one backward pass, and balancing takes several: average what comes out.
+        with model.no_sync():
+            backward(losses(model(x), targets), model.parameters(), UPGrad(TASKS))
+        for gradient in gradients(model.module).values():
+            dist.all_reduce(gradient)
+            gradient /= dist.get_world_size()
+        optimiser.step()
+    torch.save(model.module.state_dict(), Path(folder) / f"balanced_{rank}.pt")
     dist.destroy_process_group()
 
 
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="needs PyTorch's gloo")
-def test_two_processes_train_as_one_with_the_whole_batch(tmp_path):
-    spawn(train_in_parallel, args=(str(tmp_path),), nprocs=2)
-    for build in NETWORKS:
-        found = torch.load(tmp_path / f"{build.__name__}.pt")
-        torch.testing.assert_close(found, reference(build).state_dict(), rtol=1e-5, atol=1e-6)
+@pytest.fixture(scope="module")
+def trained_in_parallel(tmp_path_factory) -> Path:
+    if not dist.is_gloo_available():
+        pytest.skip("needs PyTorch's gloo")
+    folder = tmp_path_factory.mktemp("parallel")
+    spawn(train_in_parallel, args=(str(folder),), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("build", NETWORKS)
+def test_two_processes_train_as_one_with_the_whole_batch(build, trained_in_parallel):
+    found = torch.load(trained_in_parallel / f"{build.__name__}.pt")
+    torch.testing.assert_close(found, reference(build).state_dict(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rank", range(2))
+def test_two_processes_average_what_each_has_balanced(rank, trained_in_parallel):
+    """As gradients that accumulate: each process balances the conflict in its own rows."""
+    found = torch.load(trained_in_parallel / f"balanced_{rank}.pt")
+    expected = balanced_reference([half(number) for number in range(2)]).state_dict()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 # State dicts --------------------------------------------------------------------------------------
@@ -241,7 +429,7 @@ def test_weights_go_from_and_to_a_network_of_the_users(build):
     own_head.load_state_dict(head.state_dict())
     assert alike(model, users)
     x, targets = batch()
-    loss(model(x), targets).backward()
+    torch.stack(losses(model(x), targets)).sum().backward()
     torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1).step()
     assert not alike(model, users)
     trunk.load_state_dict(stages_of_price(model).state_dict())
@@ -250,22 +438,49 @@ def test_weights_go_from_and_to_a_network_of_the_users(build):
 
 
 @pytest.mark.parametrize("build", NETWORKS)
-def test_a_state_dict_restores_the_whole_network(build):
-    trained, fresh = reference(build), build()
+def test_a_state_dict_restores_network_and_trained_weights(build):
+    trained, fresh = reference(build), Learner(build())
     fresh.load_state_dict(trained.state_dict())
-    x, _ = batch()
-    assert all(torch.equal(fresh(x)[name], own) for name, own in trained(x).items())
+    x, targets = batch()
+    assert torch.equal(fresh(x, targets), trained(x, targets))
+
+
+@pytest.mark.parametrize("combine", [UncertaintyWeighting, UPGrad, PCGrad])
+def test_a_training_resumes_from_its_state_dicts(combine):
+    """PCGrad draws an order of the tasks at each step, and goes on with the next."""
+
+    def begin() -> tuple[nn.Module, Combiner, torch.optim.Optimizer]:
+        model, combiner = made(hard), combine(TASKS)
+        every = [*model.parameters(), *combiner.parameters()]
+        return model, combiner, torch.optim.SGD(every, lr=0.1, momentum=0.9)
+
+    def go_on(model: nn.Module, combiner: Combiner, optimiser: torch.optim.Optimizer) -> None:
+        x, targets = batch()
+        for _ in range(STEPS):
+            optimiser.zero_grad()
+            backward(losses(model(x), targets), model.parameters(), combiner)
+            optimiser.step()
+
+    uninterrupted, resumed, file = begin(), begin(), BytesIO()
+    go_on(*uninterrupted)
+    torch.save([part.state_dict() for part in uninterrupted], file)
+    go_on(*uninterrupted)
+    file.seek(0)
+    for part, state in zip(resumed, torch.load(file), strict=True):
+        part.load_state_dict(state)
+    go_on(*resumed)
+    for ours, theirs in zip(uninterrupted[:2], resumed[:2], strict=True):
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("build", NETWORKS)
 def test_frozen_stages_stay_as_they_are(build):
-    model = made(build)
+    learner = Learner(made(build))
     part = {soft: "branches.price", cross_stitch: "columns.price"}.get(build, "trunk")
-    frozen = model.get_submodule(part).requires_grad_(False)
-    before = {name: values.clone() for name, values in model.state_dict().items()}
-    x, targets = batch()
-    (loss(model(x), targets) + penalty(model)).backward()
-    torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1).step()
+    frozen = learner.network.get_submodule(part).requires_grad_(False)
+    before = {name: values.clone() for name, values in learner.state_dict().items()}
+    learner(*batch()).backward()
+    torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], lr=0.1).step()
     fixed = {id(parameter) for parameter in frozen.parameters()}
-    for name, parameter in model.named_parameters():
+    for name, parameter in learner.named_parameters():
         assert torch.equal(parameter, before[name]) == (id(parameter) in fixed), name
