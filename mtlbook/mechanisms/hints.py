@@ -94,7 +94,7 @@ def regulariser(
     *inputs: Float[Tensor, "..."],
     task: str,
     strength: float,
-) -> Callable[[nn.Module], Penalty]:
+) -> Callable[..., Penalty]:
     """λ E_h as a penalty on a model, for `fit(regulariser=...)` or any training loop.
 
     Arguments:

@@ -37,6 +37,7 @@ from mtlbook.book.experiments import (
     with_interval,
 )
 from mtlbook.book.page import Page
+from mtlbook.book.parameters import OneOf
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
@@ -52,7 +53,8 @@ SPLIT = Holdout(train=30, validation=15, test=15)
 @pytest.fixture
 def page(monkeypatch, tmp_path):
     monkeypatch.setenv("MTLBOOK_OUTPUT", str(tmp_path))
-    return Page("3.1", seeds=3, first_seed=5, device="cpu", dataset="one", datasets=["one"])
+    notebook = {"seeds": 3, "first_seed": 5, "device": "cpu", "dataset": "one"}
+    return Page("3.1", notebook, dataset=OneOf("one"))
 
 
 def data(seed):
