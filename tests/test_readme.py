@@ -1,24 +1,65 @@
-import re
-from pathlib import Path
+"""The Python of the README runs from top to bottom, and learns what it says."""
 
+import re
+from typing import Any
+
+import numpy as np
+import pytest
 import torch
 
-README = Path(__file__).parents[1] / "README.md"
+from tests.project import ROOT
+
+EXAMPLES = re.findall(
+    r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+)
 
 
-def test_the_training_loop_of_the_readme_runs_and_learns():
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    names: dict = {}
+@pytest.fixture(scope="module")
+def stages() -> list[dict[str, Any]]:
+    """The names that each example leaves; they are read one after another."""
+    names: dict[str, Any] = {"__name__": "readme"}
+    left = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        exec(compile(example, "README.md", "exec"), names)
-        before = names["HardSharing"](names["stages"], names["tasks"], width=32, branch_at=2)
-    final = float(names["loss"].detach())
-    untrained = before(names["inputs"])
-    targets = names["targets"]
-    start = sum(
-        weight * float(task.loss(untrained[task.name], targets[task.name]).mean().detach())
-        for task, weight in zip(names["tasks"], (1.0, 0.5), strict=True)
-    )
-    assert final < start
-    assert len(names["model"].branches) == 2
+        for number, example in enumerate(EXAMPLES):
+            exec(compile(example, f"README.md, example {number + 1}", "exec"), names)
+            left.append(dict(names))
+    return left
+
+
+def test_the_loop_of_ones_own_learns(stages):
+    names = stages[0]
+    trained, fresh = names["model"], names["make_network"]()
+    for task in names["tasks"]:
+        target = names["targets"][task.name]
+        after, before = (
+            task.loss(network(names["inputs"])[task.name], target).mean()
+            for network in (trained, fresh)
+        )
+        assert after < before
+    assert set(trained.branches) == {"kind", "price"}
+    assert names["combiner"].log_variances.detach().abs().min() > 0
+
+
+def test_balancing_goes_on_and_tells_of_conflicts(stages):
+    gramian = stages[1]["gramian"]
+    assert gramian.shape == (2, 2)
+    assert (gramian.diagonal() > 0).all()
+
+
+def test_fit_learns_more_than_a_constant(stages):
+    trained = stages[2]["trained"]
+    accuracy = trained.score("kind")
+    assert accuracy.shape == (8,)
+    assert accuracy.mean() > 0.7
+
+
+def test_what_is_plugged_in_is_used(stages):
+    own, settings = stages[3]["own"], stages[3]["settings"]
+    assert own.score("price", "MAE").shape == (4,)
+    assert np.isfinite(own.history["loss"]).any()
+    assert own.combiner(0).__class__.__name__ == "EqualLosses"
+    # A third of the steps is about kinds, and every interval tells of both.
+    training = own.history.query("part == 'train'")
+    assert training.groupby("task").size().to_dict() == {"kind": 4 * 50, "price": 4 * 50}
+    assert settings.interval == 4

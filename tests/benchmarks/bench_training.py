@@ -1,8 +1,8 @@
 """How fast `fit` is: seeds at once against one after another, trials likewise, one seed by hand.
 
-Everything is timed side by side in one run, and the ratio is what counts: these machines differ and
-are rarely idle. Run with nothing else on the machine, and without the checks of types that slow
-the other tests down:
+Everything is timed side by side in one run, on one thread, and the ratio is what counts: machines
+differ and are rarely idle. Run with nothing else on the machine, and without the checks of types
+that slow the other tests down:
 
     pytest tests/benchmarks -n 0 -s --jaxtyping-packages=
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from statistics import median
-from time import perf_counter
+from time import process_time
 
 import pytest
 import torch
@@ -64,9 +64,10 @@ def builder(width: int, hidden: int) -> Build:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    start = perf_counter()
+    """Of processor time, which other processes on the machine change less."""
+    start = process_time()
     call()
-    return perf_counter() - start
+    return process_time() - start
 
 
 def product_rate() -> float:
