@@ -33,11 +33,11 @@ class LinearLayer:
     """
 
     outputs: list[GradientEdge]
-    factors: list[Float[Tensor, "rank rows"]]
+    factors: list[Float[Tensor, "rank _"]]
     basis: Float[Tensor, "inputs rank"]
 
     def coordinates(
-        self, cotangents: Iterable[Float[Tensor, "rows outputs"] | None]
+        self, cotangents: Iterable[Float[Tensor, "_ outputs"] | None]
     ) -> Float[Tensor, "rank outputs"] | None:
         """The gradient by the weight times Q, from those by the outputs; None where all are."""
         pairs = zip(self.factors, cotangents, strict=True)
@@ -69,9 +69,9 @@ def linear_layers(losses: Sequence[Tensor], parameters: Iterable[Tensor]) -> dic
 def _pays(tasks: int, rows: int, outputs: int, inputs: int) -> bool:
     """Whether what all tasks save outweighs QR and the way back, in products of numbers by row.
 
-    As measured, QR takes the time of six matrix products of inputs × rows × rows.
+    As measured, QR takes as long as a dozen matrix products of inputs × rows × rows.
     """
-    return tasks * outputs * (inputs - rows) > (6 * rows + outputs) * inputs
+    return tasks * outputs * (inputs - rows) > (12 * rows + outputs) * inputs
 
 
 def _calls(parameter: Tensor, leaf: Any, users: dict[Any, list[tuple[Any, int]]]) -> list[Any]:
@@ -105,6 +105,7 @@ def _uses(losses: Iterable[Tensor]) -> tuple[dict[int, Any], dict[Any, list[tupl
                 if following not in seen:
                     seen.add(following)
                     waiting.append(following)
-        if not node.next_functions and hasattr(node, "variable"):
-            leaves[id(node.variable)] = node
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            leaves[id(leaf)] = node
     return leaves, users

@@ -1,6 +1,6 @@
 """The tasks' gradients at shared parameters, their Gramian, and their weighted sum."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 
@@ -23,7 +23,9 @@ class TaskGradients:
         parameters: of each replica, or plain ones.
         rows: for each parameter the gradients of all tasks; None where no loss reaches it.
         like: a number for each task, of the replicas' shape, precision and device.
-        bases: for each parameter None, or Q where its rows hold the gradients times Q.
+        bases: for each parameter None, or the Q of `mtlbook.balancing.linear_layers` where its rows
+            hold coordinates.
+        own: for each task the gradients of its loss by its own parameters, where asked for.
     """
 
     def __init__(
@@ -31,9 +33,11 @@ class TaskGradients:
         parameters: list[Float[Tensor, "..."]],
         rows: list[Float[Tensor, "tasks ..."] | None],
         like: Float[Tensor, "*replicas tasks"],
-        bases: list[Float[Tensor, "inputs rank"] | None],
+        bases: list[Float[Tensor, "_ _"] | None],
+        own: list[list[Tensor | None]] | None = None,
     ) -> None:
         self.parameters, self.rows, self.bases, self._like = parameters, rows, bases, like
+        self.own = own
 
     @cached_property
     def gramian(self) -> Float[Tensor, "*replicas tasks tasks"]:
@@ -96,6 +100,7 @@ def task_gradients(
     losses: Losses,
     parameters: Iterable[Tensor],
     *,
+    own: Sequence[Sequence[Tensor]] | None = None,
     retain_graph: bool = False,
     batched: bool | None = None,
 ) -> TaskGradients:
@@ -109,6 +114,8 @@ def task_gradients(
         losses: a loss a task: a list, or a tensor with the tasks on its last axis. Its other axes
             are replicas that share nothing.
         parameters: each of the shape of its replicas' axes, then its own.
+        own: for each loss parameters that it alone reaches. One after another, their gradients come
+            from the same pass and are kept as `.own`; they take no part in Gramian and sum.
         retain_graph: whether the losses can be differentiated again afterwards.
         batched: whether all tasks go backwards at once (`is_grads_batched`) or one after another.
             By default at once on an accelerator, where launches take the time, if each operation
@@ -150,12 +157,14 @@ def task_gradients(
     if batched:
         rows = _at_once(each, parameters, retain_graph=retain_graph)
         return TaskGradients(parameters, rows, like, nothing)
-    # The networks of replicas are small: their gradients cost less than a factorisation.
-    layers = {} if like.ndim > 1 else linear_layers(each, parameters)
-    rows = _one_by_one(each, parameters, layers, retain_graph=retain_graph)
-    found = [layers.get(id(parameter)) for parameter in parameters]
-    bases = [None if layer is None else layer.basis for layer in found]
-    return TaskGradients(parameters, rows, like, bases)
+    # The networks of replicas are small, and accelerators are slow at QR.
+    plain = like.ndim == 1 and like.device.type == "cpu"
+    by_id = linear_layers(each, parameters) if plain else {}
+    layers = [by_id.get(id(parameter)) for parameter in parameters]
+    alone = [()] * len(each) if own is None else own
+    rows, kept = _one_by_one(each, parameters, layers, alone, retain_graph=retain_graph)
+    bases = [None if layer is None else layer.basis for layer in layers]
+    return TaskGradients(parameters, rows, like, bases, None if own is None else kept)
 
 
 def _at_once(
@@ -181,36 +190,42 @@ def _at_once(
 def _one_by_one(
     losses: list[Tensor],
     parameters: list[Tensor],
-    layers: dict[int, LinearLayer],
+    layers: list[LinearLayer | None],
+    own: Sequence[Sequence[Tensor]],
     *,
     retain_graph: bool,
-) -> list[Tensor | None]:
-    """One backward pass a task, None where none of them reaches a parameter."""
-    found = [layers.get(id(parameter)) for parameter in parameters]
+) -> tuple[list[Tensor | None], list[list[Tensor | None]]]:
+    """One backward pass a task: rows, None where no loss reaches a parameter, and `own` gradients.
+
+    Each row is put at once where it stays, since the rows are what takes the memory.
+    """
     # What to differentiate by: a parameter, or the outputs of its layers.
-    wanted = [[p] if own is None else own.outputs for p, own in zip(parameters, found, strict=True)]
+    pairs = list(zip(parameters, layers, strict=True))
+    wanted = [[p] if layer is None else layer.outputs for p, layer in pairs]
+    together = [one for each in wanted for one in each]
     rows: list[Tensor | None] = [None] * len(parameters)
+    kept: list[list[Tensor | None]] = [[] for _ in losses]
     last = max(number for number, loss in enumerate(losses) if loss.requires_grad)
     for number, loss in enumerate(losses):
         if not loss.requires_grad:
             continue
-        gradients = torch.autograd.grad(
+        gradients = torch.autograd.grad(  # pyright: ignore[reportCallIssue]
             loss,
-            [each for own in wanted for each in own],
+            [*together, *own[number]],  # pyright: ignore[reportArgumentType]
             torch.ones_like(loss),
             retain_graph=retain_graph or number < last,
             allow_unused=True,
         )
+        kept[number] = list(gradients[len(together) :])
         following = iter(gradients)
-        for place, own in enumerate(found):
-            if own is None:
+        for place, layer in enumerate(layers):
+            if layer is None:
                 row = next(following)
             else:
-                row = own.coordinates(islice(following, len(own.outputs)))
+                row = layer.coordinates(islice(following, len(layer.outputs)))
             if row is not None:
-                # Put where they stay at once: the rows are what takes the memory.
                 held = rows[place]
                 if held is None:
                     held = rows[place] = row.new_zeros(len(losses), *row.shape)
                 held[number] = row
-    return rows
+    return rows, kept

@@ -68,7 +68,7 @@ def by_pivoting(
     """
     solved = np.zeros_like(unit)
     # Where a gradient conflicts with none it is its own projection.
-    unsolved = (unit < 0).any(1)
+    unsolved: ndarray = np.any(unit < 0, axis=1)
     left = np.flatnonzero(unsolved)
     inside = unit[left] < 0
     for _ in range(rounds):
