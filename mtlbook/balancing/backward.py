@@ -6,7 +6,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mtlbook.balancing.shared_parameters import Losses, last_shared_weight, shared_parameters
+from mtlbook.balancing.shared_parameters import (
+    Losses,
+    last_shared_weight,
+    shared_and_own,
+    shared_parameters,
+)
 from mtlbook.balancing.task_gradients import task_gradients
 from mtlbook.combiner import Combiner, Evidence
 from mtlbook.errors import UsageError
@@ -70,13 +75,17 @@ def backward(
     at_losses = values.clone().requires_grad_()
     transformed = combiner.transform(at_losses)
     (slopes,) = torch.autograd.grad(transformed.sum(), at_losses, retain_graph=True)
-    gramian, gradients, shared, where = None, None, [], []
+    gramian, gradients, shared, own, where = None, None, [], None, []
     if combiner.gramian_at is not None:
         if combiner.gramian_at == "shared":
-            where = shared = shared_parameters(losses, parameters)
+            shared, own = shared_and_own(losses, parameters)
+            where = shared
+            # Replicas differ in which of their tasks have labels; accelerators take all at once.
+            own = own if shared and values.ndim == 1 and values.device.type == "cpu" else None
         elif shared_parameters(losses, parameters):
             where = [last_shared_weight(losses, parameters, values.ndim - 1)]
-        gradients = task_gradients(each, where, retain_graph=True)
+        kept = own is None or retain_graph
+        gradients = task_gradients(each, where, own=own, retain_graph=kept)
         gramian = slopes[..., None] * gradients.gramian * slopes[..., None, :]
     evidence = Evidence(values, labelled, progress, gramian, cross)
     if combiner.gramian_at is not None and not where:
@@ -87,10 +96,20 @@ def backward(
 
     if gradients is not None and shared:
         gradients.accumulate(weights * slopes)
-    trained = [own for own in combiner.parameters() if own.requires_grad]
+    trained = [each for each in combiner.parameters() if each.requires_grad]
     by_heads = weights if combiner.heads == "weighted" else labelled.to(weights)
     if trained:
         (by_heads * transformed).sum().backward(inputs=trained)
+    if gradients is not None and own is not None and gradients.own is not None:
+        factors = by_heads * slopes
+        for number, (heads, rows) in enumerate(zip(own, gradients.own, strict=True)):
+            for parameter, row in zip(heads, rows, strict=True):
+                if row is None:
+                    continue
+                # What an unlabelled task has in its place may not be finite.
+                gradient = factors[number] * row if labelled[number] else torch.zeros_like(row)
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        return evidence
     taken = {id(parameter) for parameter in shared}
     others = [parameter for parameter in parameters if id(parameter) not in taken]
     if others:

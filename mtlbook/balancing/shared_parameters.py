@@ -25,8 +25,29 @@ def shared_parameters(losses: Losses, parameters: Iterable[Tensor]) -> list[Tens
             operation since, every parameter seems to be shared.
         parameters: any tensors that require a gradient.
     """
+    return shared_and_own(losses, parameters)[0]
+
+
+def shared_and_own(
+    losses: Losses, parameters: Iterable[Tensor]
+) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """The parameters that more than one loss reaches, and for each loss those it alone reaches.
+
+    Arguments:
+        losses: a loss a task, as a list or just stacked.
+        parameters: any tensors that require a gradient; the order stays theirs.
+    """
     reached = _reached(losses)
-    return [p for p in parameters if reached.get(id(p), (0, 0))[0].bit_count() > 1]
+    shared: list[Tensor] = []
+    tasks = losses.shape[-1] if isinstance(losses, Tensor) else len(losses)
+    own: list[list[Tensor]] = [[] for _ in range(tasks)]
+    for parameter in parameters:
+        bits, _ = reached.get(id(parameter), (0, 0))
+        if bits.bit_count() == 1:
+            own[bits.bit_length() - 1].append(parameter)
+        elif bits:
+            shared.append(parameter)
+    return shared, own
 
 
 def last_shared_weight(losses: Losses, parameters: Iterable[Tensor], replicas: int = 0) -> Tensor:

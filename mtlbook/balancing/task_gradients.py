@@ -1,12 +1,14 @@
 """The tasks' gradients at shared parameters, their Gramian, and their weighted sum."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mtlbook.balancing.linear_layers import LinearLayer, linear_layers
 from mtlbook.balancing.shared_parameters import Losses
 from mtlbook.errors import UsageError
 
@@ -21,6 +23,9 @@ class TaskGradients:
         parameters: of each replica, or plain ones.
         rows: for each parameter the gradients of all tasks; None where no loss reaches it.
         like: a number for each task, of the replicas' shape, precision and device.
+        bases: for each parameter None, or the Q of `mtlbook.balancing.linear_layers` where its rows
+            hold coordinates.
+        own: for each task the gradients of its loss by its own parameters, where asked for.
     """
 
     def __init__(
@@ -28,8 +33,11 @@ class TaskGradients:
         parameters: list[Float[Tensor, "..."]],
         rows: list[Float[Tensor, "tasks ..."] | None],
         like: Float[Tensor, "*replicas tasks"],
+        bases: list[Float[Tensor, "_ _"] | None],
+        own: list[list[Tensor | None]] | None = None,
     ) -> None:
-        self.parameters, self.rows, self._like = parameters, rows, like
+        self.parameters, self.rows, self.bases, self._like = parameters, rows, bases, like
+        self.own = own
 
     @cached_property
     def gramian(self) -> Float[Tensor, "*replicas tasks tasks"]:
@@ -44,10 +52,19 @@ class TaskGradients:
         """
         tasks, others = self._like.shape[-1], other._like.shape[-1]
         total = self._like.new_zeros(*self._like.shape[:-1], tasks, others)
-        for own, its in zip(self.rows, other.rows, strict=True):
+        # In one basis the inner products are those of the coordinates.
+        pairs = (self.rows, self.rows) if other is self else (self._in_full(), other._in_full())
+        for own, its in zip(*pairs, strict=True):
             if own is not None and its is not None:
                 total = total + (self._flat(own) @ self._flat(its).mT).to(total)
         return total
+
+    def _in_full(self) -> list[Float[Tensor, "tasks ..."] | None]:
+        """The rows in their parameters' shapes."""
+        pairs = zip(self.rows, self.bases, strict=True)
+        return [
+            rows if rows is None or basis is None else rows.mT @ basis.mT for rows, basis in pairs
+        ]
 
     def _flat(self, rows: Float[Tensor, "tasks ..."]) -> Float[Tensor, "..."]:
         """(*replicas, tasks, numbers of the parameter)."""
@@ -55,32 +72,35 @@ class TaskGradients:
 
     def combine(self, weights: Float[Tensor, "*replicas tasks"]) -> list[Float[Tensor, "..."]]:
         """Σ_t w_t ∇L_t, a tensor of each parameter's shape; zeros where no loss reaches it."""
-        return [
-            torch.zeros_like(parameter) if rows is None else self._weighted(weights, rows)
-            for parameter, rows in zip(self.parameters, self.rows, strict=True)
-        ]
+        pairs = zip(self.parameters, self._weighted(weights), strict=True)
+        return [torch.zeros_like(p) if combined is None else combined for p, combined in pairs]
 
     def accumulate(self, weights: Float[Tensor, "*replicas tasks"]) -> None:
         """Add Σ_t w_t ∇L_t to each parameter's `.grad`, as `backward()` does.
 
         The `.grad` of a parameter that no loss reaches stays as it is.
         """
-        for parameter, rows in zip(self.parameters, self.rows, strict=True):
-            if rows is not None:
-                combined = self._weighted(weights, rows)
+        for parameter, combined in zip(self.parameters, self._weighted(weights), strict=True):
+            if combined is not None:
                 parameter.grad = combined if parameter.grad is None else parameter.grad + combined
 
     def _weighted(
-        self, weights: Float[Tensor, "*replicas tasks"], rows: Float[Tensor, "tasks ..."]
-    ) -> Float[Tensor, "..."]:
-        combined = weights.detach().to(rows).unsqueeze(-2) @ self._flat(rows)
-        return combined.reshape(rows.shape[1:])
+        self, weights: Float[Tensor, "*replicas tasks"]
+    ) -> Iterator[Float[Tensor, "..."] | None]:
+        for rows, basis in zip(self.rows, self.bases, strict=True):
+            if rows is None:
+                yield None
+                continue
+            combined = weights.detach().to(rows).unsqueeze(-2) @ self._flat(rows)
+            combined = combined.reshape(rows.shape[1:])
+            yield combined if basis is None else combined.mT @ basis.mT
 
 
 def task_gradients(
     losses: Losses,
     parameters: Iterable[Tensor],
     *,
+    own: Sequence[Sequence[Tensor]] | None = None,
     retain_graph: bool = False,
     batched: bool | None = None,
 ) -> TaskGradients:
@@ -94,6 +114,8 @@ def task_gradients(
         losses: a loss a task: a list, or a tensor with the tasks on its last axis. Its other axes
             are replicas that share nothing.
         parameters: each of the shape of its replicas' axes, then its own.
+        own: for each loss parameters that it alone reaches. One after another, their gradients come
+            from the same pass and are kept as `.own`; they take no part in Gramian and sum.
         retain_graph: whether the losses can be differentiated again afterwards.
         batched: whether all tasks go backwards at once (`is_grads_batched`) or one after another.
             By default at once on an accelerator, where launches take the time, if each operation
@@ -121,18 +143,28 @@ def task_gradients(
                 f"replicas, and a parameter of the shape {tuple(parameter.shape)} is not theirs: "
                 "give parameters with the replicas' axes first, or one loss a task."
             )
+    nothing: list[Tensor | None] = [None] * len(parameters)
     if not parameters or not any(loss.requires_grad for loss in each):
-        return TaskGradients(parameters, [None] * len(parameters), like)
+        return TaskGradients(parameters, nothing, like, nothing)
     if batched is None and like.device.type != "cpu":
         try:
             # The graph is kept for the second try.
-            return TaskGradients(parameters, _at_once(each, parameters, retain_graph=True), like)
+            rows = _at_once(each, parameters, retain_graph=True)
+            return TaskGradients(parameters, rows, like, nothing)
         except RuntimeError:
             # An operation that cannot be batched. A mistake in the losses is raised again below.
             batched = False
-    differentiate = _at_once if batched else _one_by_one
-    rows = differentiate(each, parameters, retain_graph=retain_graph)
-    return TaskGradients(parameters, rows, like)
+    if batched:
+        rows = _at_once(each, parameters, retain_graph=retain_graph)
+        return TaskGradients(parameters, rows, like, nothing)
+    # The networks of replicas are small, and accelerators are slow at QR.
+    plain = like.ndim == 1 and like.device.type == "cpu"
+    by_id = linear_layers(each, parameters) if plain else {}
+    layers = [by_id.get(id(parameter)) for parameter in parameters]
+    alone = [()] * len(each) if own is None else own
+    rows, kept = _one_by_one(each, parameters, layers, alone, retain_graph=retain_graph)
+    bases = [None if layer is None else layer.basis for layer in layers]
+    return TaskGradients(parameters, rows, like, bases, None if own is None else kept)
 
 
 def _at_once(
@@ -156,26 +188,44 @@ def _at_once(
 
 
 def _one_by_one(
-    losses: list[Tensor], parameters: list[Tensor], *, retain_graph: bool
-) -> list[Tensor | None]:
-    """One backward pass a task, None where none of them reaches a parameter."""
-    rows: list[list[Tensor | None]] = []
+    losses: list[Tensor],
+    parameters: list[Tensor],
+    layers: list[LinearLayer | None],
+    own: Sequence[Sequence[Tensor]],
+    *,
+    retain_graph: bool,
+) -> tuple[list[Tensor | None], list[list[Tensor | None]]]:
+    """One backward pass a task: rows, None where no loss reaches a parameter, and `own` gradients.
+
+    Each row is put at once where it stays, since the rows are what takes the memory.
+    """
+    # What to differentiate by: a parameter, or the outputs of its layers.
+    pairs = list(zip(parameters, layers, strict=True))
+    wanted = [[p] if layer is None else layer.outputs for p, layer in pairs]
+    together = [one for each in wanted for one in each]
+    rows: list[Tensor | None] = [None] * len(parameters)
+    kept: list[list[Tensor | None]] = [[] for _ in losses]
     last = max(number for number, loss in enumerate(losses) if loss.requires_grad)
     for number, loss in enumerate(losses):
         if not loss.requires_grad:
-            rows.append([None] * len(parameters))
             continue
-        gradients = torch.autograd.grad(
+        gradients = torch.autograd.grad(  # pyright: ignore[reportCallIssue]
             loss,
-            parameters,
+            [*together, *own[number]],  # pyright: ignore[reportArgumentType]
             torch.ones_like(loss),
             retain_graph=retain_graph or number < last,
             allow_unused=True,
         )
-        rows.append(list(gradients))
-    return [
-        None
-        if all(row is None for row in own)
-        else torch.stack([torch.zeros_like(p) if row is None else row for row in own])
-        for p, own in zip(parameters, zip(*rows, strict=True), strict=True)
-    ]
+        kept[number] = list(gradients[len(together) :])
+        following = iter(gradients)
+        for place, layer in enumerate(layers):
+            if layer is None:
+                row = next(following)
+            else:
+                row = layer.coordinates(islice(following, len(layer.outputs)))
+            if row is not None:
+                held = rows[place]
+                if held is None:
+                    held = rows[place] = row.new_zeros(len(losses), *row.shape)
+                held[number] = row
+    return rows, kept

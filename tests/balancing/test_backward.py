@@ -169,3 +169,33 @@ def test_as_many_losses_as_tasks_are_needed():
     model = Network()
     with pytest.raises(UsageError, match="3 losses are given"):
         backward(model.losses(), model.parameters(), UPGrad(TASKS[:2]))
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+@pytest.mark.parametrize("heads", ["own", "weighted"])
+def test_heads_accumulate_and_a_task_without_labels_leaves_zeros(stacked, heads):
+    """Heads take their gradients from the tasks' own passes: as backward() leaves them."""
+    model, twin = Network(), Network()
+    labelled = torch.tensor([True, False, True])
+    for _ in range(2):
+        losses = model.losses()
+        given = torch.stack(losses) if stacked else losses
+        seen = backward(given, model.parameters(), UPGrad(TASKS, heads=heads), labelled=labelled)
+    weights = UPGrad(TASKS, heads=heads).weigh(seen) if heads == "weighted" else labelled.double()
+    for _ in range(2):
+        (weights * torch.stack(twin.losses())).sum().backward()
+    for name, gradient in gradients_of(model.heads).items():
+        torch.testing.assert_close(gradient, gradients_of(twin.heads)[name])
+    assert not gradients_of(model.heads)["1.weight"].any()
+
+
+def test_the_graph_is_kept_on_demand():
+    model, twin = Network(), Network()
+    losses = model.losses()
+    backward(losses, model.parameters(), UPGrad(TASKS), retain_graph=True)
+    backward(losses, model.parameters(), UPGrad(TASKS))
+    for _ in range(2):
+        backward(twin.losses(), twin.parameters(), UPGrad(TASKS))
+    torch.testing.assert_close(gradients_of(model), gradients_of(twin))
+    with pytest.raises(RuntimeError, match="second time"):
+        backward(losses, model.parameters(), UPGrad(TASKS))
