@@ -84,6 +84,7 @@ def test_opposite_gradients_cancel():
 
 
 def test_torchjd_agrees():
+    pytest.importorskip("quadprog")
     aggregation = pytest.importorskip("torchjd.aggregation")
     source = torch.Generator().manual_seed(0)
     for tasks in (2, 3, 8):

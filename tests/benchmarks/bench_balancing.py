@@ -18,6 +18,8 @@ from time import process_time
 
 import numpy as np
 import pytest
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -100,7 +102,7 @@ def torchjd_steps(model: Network) -> dict[str, Step]:
     """UPGrad by each of TorchJD's engines, its regularisation as small as its solver bears."""
     from torchjd import aggregation, autogram, autojac, linalg  # pyright: ignore
 
-    projector = {"projector": linalg.QuadprogProjector(norm_eps=0.0, reg_eps=1e-6)}
+    projector: dict[str, Any] = {"projector": linalg.QuadprogProjector(norm_eps=0.0, reg_eps=1e-6)}
     shared = list(model.trunk.parameters())
     hooked = deepcopy(model)  # its engine hooks the modules for good
     engine = autogram.Engine(hooked.trunk, batch_dim=None)

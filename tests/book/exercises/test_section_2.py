@@ -1,4 +1,3 @@
-from functools import partial
 
 import pytest
 import torch
@@ -7,7 +6,6 @@ from torch import nn
 from mtlbook.book import exercises
 from mtlbook.book.exercises import section_2
 from mtlbook.sharing.hard import HardSharing, separate_networks
-from mtlbook.tasks import Task
 
 RIGHT = section_2.RELATIVE_OF
 
@@ -99,9 +97,9 @@ def test_wrong_counts_get_their_hint(answer, hint: str):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_counted_parameters_are_those_of_the_books_networks(shared: bool):
-    tasks = [Task.regression(f"task_{number}") for number in range(3)]
-    build = partial(HardSharing if shared else separate_networks, width=8)
-    model = build([nn.Linear(5, 8), nn.Tanh()], tasks)
+    heads = {f"task_{number}": nn.Linear(8, 1) for number in range(3)}
+    build = HardSharing if shared else separate_networks
+    model = build(lambda: [nn.Linear(5, 8), nn.Tanh()], heads)
     counted = sum(weight.numel() for weight in model.parameters())
     assert section_2.parameters(5, 8, 3, shared) == counted
 
