@@ -561,7 +561,9 @@ class _Training:
                 for name, values in _tensors(combiner).items():
                     values.copy_(of_combiners[f"{trial}.{name}"])
         own = {name: values[of_trial].cpu() for name, values in state.items()}
-        return Kept(tuple(self.replicas.modules), own, combiner)
+        # On the CPU like all that is kept: what was trained on a GPU is opened where there is none.
+        modules = tuple(module.cpu() for module in self.replicas.modules)
+        return Kept(modules, own, combiner)
 
     def _by_trial(self, rows: list[dict[str, Any]]) -> list[pd.DataFrame]:
         """A table for each trial, with the seeds instead of the members."""
