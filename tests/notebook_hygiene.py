@@ -35,6 +35,7 @@ MACHINE_PATH = re.compile(
 TIMESTAMP = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\b\d\d:\d\d:\d\d\b")
 PROGRESS_BAR = re.compile(r"\bit/s\b|\bs/it\b|%\||\r|━")
 WARNING = re.compile(r"\w*Warning\b|\bWARNING\b")
+PRECISION = re.compile(r"torch\.\w+|\w*dtype|\w+\.dtype")
 MEMORY_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
 
 
@@ -351,6 +352,33 @@ def declared_imports(book: Book) -> list[str]:
     return [f"{one} is not a declared dependency" for one in undeclared]
 
 
+def moves_no_data(book: Book) -> list[str]:
+    """No cell moves data between devices: the library trains on the page's, and leaves the CPU's.
+
+    A cell that does works on the machine of its author, and mixes devices on the next one.
+    """
+    return [
+        f"moves data by hand: {ast.unparse(call)}"
+        for tree in book.trees
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and is_a_move(call)
+    ]
+
+
+def is_a_move(call: ast.Call) -> bool:
+    """Whether a call places tensors or modules on a device; `.to` may change the precision."""
+    function = ast.unparse(call.func)
+    owner, _, method = function.rpartition(".")
+    if not owner:
+        return False
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    if method == "to":
+        return not all(PRECISION.fullmatch(ast.unparse(value)) for value in values)
+    of_pytorch = owner.split(".")[0] in {"torch", "nn"} or method.startswith("new_")
+    given = of_pytorch and any(keyword.arg == "device" for keyword in call.keywords)
+    return given or method in {"cuda", "cpu", "set_default_device"} or function == "torch.device"
+
+
 def small(book: Book) -> list[str]:
     """A notebook is small enough to be rendered by GitHub and to be kept in git."""
     return [] if book.size < LARGEST_FILE else [f"{book.size} bytes: {LARGEST_FILE} is the most"]
@@ -371,6 +399,7 @@ CHECKS: tuple[Check, ...] = (
     plain_python,
     short_functions,
     declared_imports,
+    moves_no_data,
     small,
 )
 

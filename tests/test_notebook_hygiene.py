@@ -196,6 +196,16 @@ FAULTS: list[tuple[Check, Callable[[Book], None]]] = [
     (hygiene.short_functions, code(LONG_FUNCTION)),
     (hygiene.declared_imports, code("from tensorflow import keras")),
     (hygiene.declared_imports, code("def late():\n    import tensorflow")),
+    (hygiene.moves_no_data, code("model(x.to(page.device))")),
+    (hygiene.moves_no_data, code("x = x.to(torch.float64, device='cuda')")),
+    (hygiene.moves_no_data, code("mask = mask.to(x)")),
+    (hygiene.moves_no_data, code("def late(x):\n    return x.detach().cpu().numpy()")),
+    (hygiene.moves_no_data, code("model.cuda()")),
+    (hygiene.moves_no_data, code("import torch\ntorch.eye(2, device=page.device)")),
+    (hygiene.moves_no_data, code("x.new_zeros(2, device=x.device)")),
+    (hygiene.moves_no_data, code("layer = torch.nn.Linear(2, 3, device=page.device)")),
+    (hygiene.moves_no_data, code("import torch\ntorch.set_default_device('cuda')")),
+    (hygiene.moves_no_data, code("import torch\nwhere = torch.device('cuda')")),
 ]
 
 BAD_PATHS = (
@@ -223,6 +233,16 @@ def test_each_fault_is_found_by_its_check_alone(check: Check, mutate: Callable) 
     book = good()
     mutate(book)
     assert {found.__name__ for found in CHECKS if found(book)} == {check.__name__}
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["x.to(torch.float32)", "x.to(y.dtype)", "x.to(dtype=dtype)", "Settings(device=page.device)"],
+)
+def test_precision_and_the_place_of_a_training_may_be_said(source: str) -> None:
+    book = good()
+    code(source)(book)
+    assert hygiene.moves_no_data(book) == []
 
 
 @pytest.mark.parametrize("path", BAD_PATHS)

@@ -81,11 +81,14 @@ def monotonicity(lower: Values, upper: Values) -> Penalty:
 def approximation(values: Values, low: Values, high: Values) -> Penalty:
     """The mean squared distance of f(x) from the interval [low, high] in which its target lies.
 
+    The bounds are moved to where the values are, and to their precision.
+
     Example:
         >>> inside_below_above = torch.tensor([[0.5], [-2.0], [4.0]])
         >>> approximation(inside_below_above, torch.zeros(3, 1), torch.ones(3, 1))
         tensor(4.3333)
     """
+    low, high = low.to(values), high.to(values)
     return ((low - values).clamp(min=0) + (values - high).clamp(min=0)).square().mean()
 
 

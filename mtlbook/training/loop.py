@@ -306,7 +306,9 @@ class Training:
                     values.copy_(of_combiners[trial][name])
                 combiner = combiner.cpu()
             own = {n: v[trial * each : (trial + 1) * each].cpu() for n, v in state.items()}
-            found.append(Kept(tuple(self.replicas.modules), own, combiner))
+            # The modules, too: what was trained on a GPU is opened where there is none.
+            modules = tuple(module.cpu() for module in self.replicas.modules)
+            found.append(Kept(modules, own, combiner))
         return found
 
 

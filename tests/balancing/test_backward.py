@@ -10,7 +10,7 @@ from mtlbook.balancing.imtl import IMTL
 from mtlbook.balancing.mgda import MGDA
 from mtlbook.balancing.pcgrad import PCGrad
 from mtlbook.balancing.upgrad import UPGrad
-from mtlbook.combiner import Combiner
+from mtlbook.combiner import Combiner, Evidence
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
@@ -177,10 +177,15 @@ def test_heads_accumulate_and_a_task_without_labels_leaves_zeros(stacked, heads)
     """Heads take their gradients from the tasks' own passes: as backward() leaves them."""
     model, twin = Network(), Network()
     labelled = torch.tensor([True, False, True])
-    for _ in range(2):
+
+    def once() -> Evidence:
         losses = model.losses()
         given = torch.stack(losses) if stacked else losses
-        seen = backward(given, model.parameters(), UPGrad(TASKS, heads=heads), labelled=labelled)
+        combiner = UPGrad(TASKS, heads=heads)
+        return backward(given, model.parameters(), combiner, labelled=labelled)
+
+    once()
+    seen = once()
     weights = UPGrad(TASKS, heads=heads).weigh(seen) if heads == "weighted" else labelled.double()
     for _ in range(2):
         (weights * torch.stack(twin.losses())).sum().backward()

@@ -15,11 +15,10 @@ from copy import deepcopy
 from importlib.util import find_spec
 from statistics import median
 from time import process_time
+from typing import Any
 
 import numpy as np
 import pytest
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 

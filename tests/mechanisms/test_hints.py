@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,17 @@ def test_approximation_is_the_squared_distance_from_the_interval(values, low, hi
     found = approximation(tensor, torch.full_like(tensor, low), torch.full_like(tensor, high))
     expected = np.mean((np.array(values) - np.clip(values, low, high)) ** 2)
     assert float(found) == pytest.approx(expected, abs=1e-12)
+
+
+def test_bounds_come_to_where_the_values_are():
+    # Half the precision stands for another device: `to` moves both.
+    low, high = torch.zeros(3, 1).double(), torch.ones(3, 1).double()
+    bounded = partial(approximation, low=low, high=high)
+    penalty = regulariser(bounded, POINTS[:3], task="value", strength=1.0)
+    model = Polynomial(0.3, -0.5, 0.7)
+    assert penalty(model.float()).dtype == torch.float32
+    if torch.cuda.is_available():
+        torch.testing.assert_close(penalty(model.cuda()).cpu(), penalty(model.cpu()))
 
 
 # As a penalty on a model --------------------------------------------------------------------------

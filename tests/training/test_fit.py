@@ -811,6 +811,20 @@ def test_settings_that_are_impossible_or_silenced_are_refused(options, message):
         Settings(**{k: v() if k == "sampler" else v for k, v in options.items()})
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+def test_what_was_trained_on_a_gpu_is_kept_on_the_cpu():
+    """A pickle of it must open on a machine without one."""
+    seen: list[Evaluation] = []
+    options = {"combiner": LearntWeights(), "callbacks": [seen.append], "stopping": "each"}
+    fitted = train(data=make_data(), seeds=range(2), device="cuda", **options)
+    for kept in (own for groups in fitted.kept.values() for own in groups):
+        assert kept.combiner is not None
+        of_modules = [values for own in kept.modules for values in own.state_dict().values()]
+        held = [*of_modules, *kept.state.values(), *kept.combiner.parameters()]
+        assert {values.device.type for values in held} == {"cpu"}
+    assert {own.device.type for own in seen[-1].model("", 1).parameters()} == {"cpu"}
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_no_gpu_is_a_clear_error():
     with pytest.raises(UsageError, match=r"needs a GPU.*use the device 'cpu'"):

@@ -453,7 +453,7 @@ def updated(weight: Tensor) -> Tensor:
     """(W Wᵀ)^½ / tr (W Wᵀ)^½ (Zhang and Yeung, 2010), with a ridge."""
     values, vectors = torch.linalg.eigh(weight @ weight.T)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    return root / torch.trace(root) + 0.01 * torch.eye(2, dtype=weight.dtype)
+    return root / torch.trace(root) + 0.01 * torch.eye(2).to(weight)
 
 
 def test_a_covariance_is_updated_every_few_steps_in_a_buffer():
