@@ -1,8 +1,8 @@
 """Whether nine answers to a depression screener focus attention and help with the diagnosis.
 
-Data: NHANES 2017-2018 (`mtlbook.data.nhanes`), adults with measures of their body and blood, their
-nine PHQ-9 answers and the screening diagnosis (sum of the answers at least 10). The inputs are the
-real measures and, behind them, a copy of all of them that belongs to *another* person
+Data: NHANES 2017-2018 (`mtlbook.book.data.nhanes`), adults with measures of their body and blood,
+their nine PHQ-9 answers and the screening diagnosis (sum of the answers at least 10). The inputs
+are the real measures and, behind them, a copy of all of them that belongs to *another* person
 (`mtlbook.mechanisms.attention_focusing.disguised`): half of the inputs are irrelevant for certain.
 Inputs and answers are standardised with what the training rows say.
 
@@ -36,8 +36,8 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
+from mtlbook.book.data import nhanes
 from mtlbook.book.experiments.networks import hard_sharing
-from mtlbook.data import nhanes
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.scaling import RawTable
 from mtlbook.data.synthetic import SyntheticDataset
