@@ -16,6 +16,7 @@ from mtlbook.book.experiments.representation_bias import (
 )
 from mtlbook.data import embedded
 from mtlbook.errors import UsageError
+from mtlbook.randomness import generator
 
 
 def test_the_sum_of_two_wells_has_the_common_minimum_alone():
