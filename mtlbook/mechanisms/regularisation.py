@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.data.synthetic import check_counts, check_shares
@@ -128,15 +129,8 @@ def gradient_agreement(trunk: nn.Module, losses: Sequence[Float[Tensor, ""]]) ->
     parameters = list(trunk.parameters())
     gradients = torch.stack(
         [
-            torch.cat(
-                [
-                    torch.zeros_like(parameter).flatten() if part is None else part.flatten()
-                    for parameter, part in zip(
-                        parameters,
-                        torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True),
-                        strict=True,
-                    )
-                ]
+            parameters_to_vector(
+                torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
             )
             for loss in losses
         ]

@@ -5,18 +5,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mtlbook.book.experiments.representation_bias import (
     descend,
     digit_environment,
     double_well,
-    floor_and_slope,
 )
 from mtlbook.data import embedded
 from mtlbook.errors import UsageError
-from mtlbook.randomness import generator
 
 
 def test_the_sum_of_two_wells_has_the_common_minimum_alone():
@@ -119,30 +115,3 @@ def test_a_share_of_the_pixels_keeps_its_place(in_place):
 def test_impossible_digits_are_refused(wrong, message):
     with pytest.raises(UsageError, match=message):
         digit_environment(0, **{"tasks": range(1), "images": range(5)} | wrong)
-
-
-@given(st.floats(-5, 5), st.floats(-5, 5))
-def test_the_constants_of_an_exact_curve_are_found(a, b):
-    tasks = [1, 2, 4, 8, 16]
-    errors = np.array([[a + b / K, 2 * a - b / K] for K in tasks])
-    floor, slope = floor_and_slope(tasks, errors)
-    np.testing.assert_allclose(floor, [a, 2 * a], atol=1e-9)
-    np.testing.assert_allclose(slope, [b, -b], atol=1e-9)
-
-
-def test_the_mean_of_the_constants_is_that_of_the_mean_curve():
-    tasks, errors = (
-        [1, 2, 4, 8],
-        np.abs(
-            torch.randn(4, 6, generator=generator(0, "test", 4, 6), dtype=torch.float64).numpy()
-        ),
-    )
-    floor, slope = floor_and_slope(tasks, errors)
-    expected = np.polyfit(1 / np.array(tasks), errors.mean(1), 1)
-    np.testing.assert_allclose([slope.mean(), floor.mean()], expected)
-
-
-@pytest.mark.parametrize("tasks", [[4], [2, 2], [0, 1]])
-def test_a_line_needs_two_counts(tasks):
-    with pytest.raises(UsageError, match="two different K"):
-        floor_and_slope(tasks, np.ones((len(tasks), 2)))

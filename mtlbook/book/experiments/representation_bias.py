@@ -1,10 +1,9 @@
-"""Section 4.4 beside its environment: Caruana's wells, real images, and Baxter's curve."""
+"""Section 4.4 beside its environment: Caruana's argument in one dimension, and real images."""
 
 from collections.abc import Sequence
 from functools import cache
 from itertools import combinations
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -101,27 +100,3 @@ def digit_environment(
 def _digits() -> MultiTaskData:
     """Read once: an experiment asks for the images of many seeds."""
     return embedded.digits("digit")
-
-
-def floor_and_slope(
-    tasks: Sequence[int], errors: Float[np.ndarray, "counts seeds"]
-) -> tuple[Float[np.ndarray, " seeds"], Float[np.ndarray, " seeds"]]:
-    r"""The $a$ and $b$ of $a + b / K$ by least squares, for each seed its own.
-
-    Least squares is linear in the errors: the mean of the seeds' constants are the constants of the
-    seeds' mean curve, and resampling seeds (`mtlbook.statistics.interval`) resamples whole curves.
-
-    Arguments:
-        tasks: the numbers $K$ of tasks, at least two different ones.
-        errors: a row for each $K$.
-
-    Example:
-        >>> a, b = floor_and_slope([1, 2, 4], np.array([[5.0], [3.0], [2.0]]))
-        >>> a.round(6), b.round(6)
-        (array([1.]), array([4.]))
-    """
-    if len(set(tasks)) < 2 or min(tasks) < 1:
-        raise UsageError(f"A line in 1/K needs two different K of at least 1, not {list(tasks)}.")
-    design = np.stack([np.ones(len(tasks)), 1 / np.asarray(tasks, dtype=np.float64)], axis=1)
-    floor, slope = np.linalg.lstsq(design, errors, rcond=None)[0]
-    return floor, slope

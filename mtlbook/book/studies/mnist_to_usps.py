@@ -37,8 +37,9 @@ from mtlbook.auxiliary.adversarial import (
     annealing,
     proxy_a_distance,
 )
+from mtlbook.book.data import usps
 from mtlbook.book.data.shifted_digits import DIGIT
-from mtlbook.data import mnist, usps
+from mtlbook.data import mnist
 from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
