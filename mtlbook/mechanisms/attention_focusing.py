@@ -22,7 +22,7 @@ from mtlbook.data.synthetic import (
     SyntheticDataset,
     check_counts,
     check_noise,
-    hidden,
+    raw_signal,
     reference_inputs,
     regressions,
     shared_count,
@@ -98,19 +98,11 @@ def focused_tasks(
         turned = standard_normal(generator(seed, "features", number), relevant, features)
         head = standard_normal(generator(seed, "head", number), features, 1)
         name = f"task_{number + 1}"
-        signal = partial(_signal, turned=turned, head=head)
+        signal = partial(raw_signal, matrix=turned, head=head)
         noiseless[name] = unit_variance(signal, x[:, order[own]], reference)
         targets[name] = with_noise(noiseless[name], noise, generator(seed, "noise", number))
-        masks[name] = _marked(order[own], inputs)
+        masks[name] = torch.isin(torch.arange(inputs), order[own])
     return SyntheticDataset(regressions(x, targets), noiseless, relevant=masks)
-
-
-def _signal(
-    x: Float[Tensor, "rows relevant"],
-    turned: Float[Tensor, "relevant features"],
-    head: Float[Tensor, "features 1"],
-) -> Float[Tensor, "rows 1"]:
-    return hidden(x, turned) @ head
 
 
 def squared_weights(
@@ -192,9 +184,3 @@ def precision(
     found = attention.topk(count)
     marks = relevant.expand_as(attention).gather(-1, found.indices) & (found.values > 0)
     return marks.to(attention.dtype).mean(-1)
-
-
-def _marked(members: Tensor, inputs: int) -> Bool[Tensor, " inputs"]:
-    marks = torch.zeros(inputs, dtype=torch.bool)
-    marks[members] = True
-    return marks
