@@ -94,8 +94,7 @@ def reduced_rank_fit(
         >>> [reduced_rank_fit(x, y, rank) for rank in (1, 2)]
         [0.5, 1.0]
     """
-    if rank < 1:
-        raise UsageError(f"rank must be at least 1, not {rank}.")
+    check_counts(rank=rank)
     basis, scale, _ = torch.linalg.svd(x, full_matrices=False)
     # Directions that the inputs do not have are rounding.
     basis = basis[:, scale > scale[0] * max(x.shape) * torch.finfo(x.dtype).eps]

@@ -24,12 +24,12 @@ from torch import Tensor
 from mtlbook.data.synthetic import (
     GAIN,
     SyntheticDataset,
+    check_counts,
     check_noise,
     check_shares,
     normal,
     regressions,
 )
-from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 
 
@@ -84,11 +84,8 @@ def environment(
         >>> made.data.inputs.shape, tuple(made.features["a"].shape)
         (torch.Size([10, 20]), (20, 4))
     """
-    if rows < 1 or features < 1 or inputs < 2 * features or not tasks:
-        raise UsageError(
-            "tasks, rows and features must be at least 1, and inputs twice the features, not "
-            f"{len(tasks)}, {rows}, {features} and {inputs}."
-        )
+    check_counts(tasks=len(tasks), rows=rows, features=features)
+    check_counts(2 * features, inputs=inputs)
     check_shares(overlap=overlap)
     check_noise(noise)
     turned = torch.linalg.qr(normal(generator(seed, "representation"), inputs, 2 * features))[0]

@@ -259,9 +259,6 @@ def test_replicas_all_at_once_equal_one_after_another():
             torch.testing.assert_close(together[name][number], expected, rtol=1e-11, atol=1e-13)
 
 
-# The distance -------------------------------------------------------------------------------------
-
-
 # What is refused ----------------------------------------------------------------------------------
 
 
@@ -306,6 +303,3 @@ def test_a_part_that_only_sounds_like_the_adversaries_is_none():
 def test_an_optimiser_without_adversaries_is_refused():
     with pytest.raises(UsageError, match="no adversary"):
         adversarial_sgd(nn.Linear(2, 1).named_parameters(), 0.1)
-
-
-# The price of invariance --------------------------------------------------------------------------

@@ -101,9 +101,6 @@ def test_impossible_worlds_are_refused(wrong, message):
         focused_tasks(0, **{"tasks": 3, "rows": 5, "inputs": 20} | wrong)
 
 
-# Real data in disguise ---------------------------------------------------------------------------
-
-
 # The probe ---------------------------------------------------------------------------------------
 
 

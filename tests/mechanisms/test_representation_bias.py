@@ -85,7 +85,7 @@ def test_signal_and_features_have_variance_1():
     [
         ({"tasks": []}, "at least 1"),
         ({"rows": 0}, "at least 1"),
-        ({"inputs": 7}, "twice"),
+        ({"inputs": 7}, "inputs must be at least 8, not 7"),
         ({"overlap": 1.1}, "between 0 and 1"),
         ({"noise": -0.1}, "noise must be a number of at least 0"),
     ],
