@@ -58,6 +58,11 @@ class SyntheticDataset:
         return torch.stack(list(self.heads.values()), dim=1)
 
     @property
+    def inputs_by_task(self) -> Float[Tensor, "tasks rows inputs"]:
+        """The inputs of each task's labelled rows, equally many."""
+        return torch.stack([self.data.inputs[marks] for marks in self.data.labelled.values()])
+
+    @property
     def targets(self) -> Float[Tensor, "rows tasks"]:
         """The targets of regressions, a column a task, on each task's labelled rows."""
         own = [self.data.targets[name][marks] for name, marks in self.data.labelled.items()]

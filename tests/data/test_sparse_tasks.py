@@ -1,16 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from mtlbook.data.sparse_tasks import low_rank_tasks, sparse_tasks
-from mtlbook.data.synthetic import SyntheticDataset
 from mtlbook.errors import UsageError
-
-
-def inputs_by_task(made: SyntheticDataset) -> Tensor:
-    """The inputs of each task's labelled rows, equally many."""
-    return torch.stack([made.data.inputs[marks] for marks in made.data.labelled.values()])
 
 
 def used(world):
@@ -33,12 +26,12 @@ def test_the_dial_is_the_share_of_features_that_all_tasks_use(overlap, values):
 
 def test_the_targets_are_linear_in_the_tasks_own_inputs():
     world = sparse_tasks(0, tasks=2, rows=5000, overlap=0.5, noise=0.3)
-    residual = world.targets - torch.einsum("tnp,pt->nt", inputs_by_task(world), world.coefficients)
+    residual = world.targets - torch.einsum("tnp,pt->nt", world.inputs_by_task, world.coefficients)
     assert np.isclose(float(residual.std()), 0.3, rtol=0.03)
-    assert not torch.equal(inputs_by_task(world)[0], inputs_by_task(world)[1])
+    assert not torch.equal(world.inputs_by_task[0], world.inputs_by_task[1])
     second = world.data.tasks[1].name
     own = world.data.labelled[second]
-    assert torch.equal(world.data.inputs[own], inputs_by_task(world)[1])
+    assert torch.equal(world.data.inputs[own], world.inputs_by_task[1])
     assert torch.equal(world.data.targets[second][own, 0], world.targets[:, 1])
 
 
@@ -53,7 +46,7 @@ def test_turning_the_dial_leaves_values_and_inputs_as_they_were():
 
 def test_fewer_rows_and_fewer_tasks_are_the_first_ones():
     few, many = sparse_tasks(2, rows=5), sparse_tasks(2, tasks=4, rows=9)
-    assert torch.equal(inputs_by_task(few), inputs_by_task(many)[:2, :5])
+    assert torch.equal(few.inputs_by_task, many.inputs_by_task[:2, :5])
     assert torch.equal(few.targets, many.targets[:5, :2])
     assert torch.equal(few.coefficients, many.coefficients[:, :2])
 

@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from mtlbook.data.constructed import related_tasks
 from mtlbook.data.sparse_tasks import sparse_tasks
 from mtlbook.data.synthetic import (
-    SyntheticDataset,
     check_counts,
     check_noise,
     check_shares,
@@ -17,11 +15,6 @@ from mtlbook.data.synthetic import (
 )
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
-
-
-def inputs_by_task(made: SyntheticDataset) -> Tensor:
-    """The inputs of each task's labelled rows, equally many."""
-    return torch.stack([made.data.inputs[marks] for marks in made.data.labelled.values()])
 
 
 def test_mixed_numbers_have_unit_variance_and_correlate_by_the_share():
@@ -52,13 +45,13 @@ def test_matrices_and_single_tasks_agree_with_the_data():
         assert torch.equal(made.together(3).targets["together"][:, column], target)
     torch.testing.assert_close(made.signals + made.noise, made.targets)
     apart = related_tasks(0, tasks=3, rows=20)
-    assert inputs_by_task(apart).shape == (3, 20, 20)
+    assert apart.inputs_by_task.shape == (3, 20, 20)
     assert apart.targets.shape == (20, 3)
 
 
 def test_coefficients_of_linear_tasks_give_the_signals():
     made = sparse_tasks(0, tasks=2, rows=7)
-    expected = torch.einsum("tnp,pt->nt", inputs_by_task(made), made.coefficients)
+    expected = torch.einsum("tnp,pt->nt", made.inputs_by_task, made.coefficients)
     torch.testing.assert_close(made.signals, expected)
 
 
