@@ -302,37 +302,6 @@ def negative_transfer_index(
     )
 
 
-def interquartile_mean(values: Float[np.ndarray, "*shape"]) -> float:
-    """The mean of the middle half of the values (Agarwal et al. 2021).
-
-    A quarter of the values, rounded down, is dropped on either side: less sensitive to one bad
-    seed than the mean, and with a narrower interval than the median.
-
-    Example:
-        >>> interquartile_mean(np.array([-100.0, 1.0, 2.0, 300.0]))
-        1.5
-    """
-    return float(stats.trim_mean(values.ravel(), 0.25))
-
-
-def probability_of_improvement(
-    method: Float[np.ndarray, "seeds"],
-    baseline: Float[np.ndarray, "other_seeds"],
-    higher_is_better: bool,
-) -> float:
-    """The probability that a run of the method beats a run of the baseline (Agarwal et al. 2021).
-
-    P(m > b) + ½ P(m = b) over all pairs of runs, the Mann–Whitney statistic; unlike
-    :func:`paired_effect` it doesn't pair seeds. For one task: average over tasks outside.
-
-    Example:
-        >>> probability_of_improvement(np.array([2.0, 3.0]), np.array([1.0, 2.0]), True)
-        0.875
-    """
-    difference = _improvement(method[:, None], baseline[None, :], np.asarray(higher_is_better))
-    return float(((difference > 0) + 0.5 * (difference == 0)).mean())
-
-
 def _improvement(
     method: Float[np.ndarray, "*shape"],
     baseline: Float[np.ndarray, "*other"],

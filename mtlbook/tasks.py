@@ -349,11 +349,6 @@ class Task:
         return Task(name, outputs, loss, metric, targets or Numbers(), likelihood, kind)
 
     @property
-    def is_classification(self) -> bool:
-        """Whether the target is a class number (and not a real or a 0-or-1 value)."""
-        return isinstance(self.targets, ClassNumbers)
-
-    @property
     def higher_is_better(self) -> bool:
         """Whether a larger value of the task's metric is the better one."""
         return self.metric.higher_is_better

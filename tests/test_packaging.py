@@ -45,7 +45,7 @@ ENVIRONMENTS = [
 BOOK = "mtlbook.book."
 # What the library imports beside: h5py only when it is needed, with a message for those who do not
 # have it, and the errors of requests that pooch, which installs it, raises.
-BESIDE = {("mtlbook.data.usps", "h5py"), ("mtlbook.data.registry", "requests")}
+BESIDE = {("mtlbook.data.registry", "requests")}
 
 # Written so that no pattern finds itself in this file.
 REGISTRY = re.compile(

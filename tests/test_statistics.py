@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import mannwhitneyu, norm, permutation_test
+from scipy.stats import norm, permutation_test
 
 from mtlbook.errors import UsageError
 from mtlbook.statistics import (
@@ -15,11 +15,9 @@ from mtlbook.statistics import (
     delta_m,
     effect,
     holm,
-    interquartile_mean,
     interval,
     negative_transfer_index,
     paired_effect,
-    probability_of_improvement,
     summary,
     verdict,
 )
@@ -264,22 +262,6 @@ def test_negative_transfer_counts_the_pairs_that_lose_and_how_much():
 def test_without_a_loss_there_is_no_negative_transfer():
     index = negative_transfer_index(np.full((3, 2), 2.0), np.ones((3, 2)), [True, True])
     assert index == NegativeTransfer(share=0.0, loss=0.0)
-
-
-def test_the_interquartile_mean_is_the_mean_of_the_middle_half():
-    sample = np.random.default_rng(0).normal(size=(4, 5))
-    assert interquartile_mean(sample) == pytest.approx(np.sort(sample.ravel())[5:15].mean())
-
-
-def test_the_probability_of_improvement_is_the_mann_whitney_statistic():
-    random = np.random.default_rng(0)
-    method, baseline = (
-        random.integers(0, 6, 9).astype(float),
-        random.integers(0, 6, 7).astype(float),
-    )
-    expected = mannwhitneyu(method, baseline).statistic / 63
-    assert probability_of_improvement(method, baseline, True) == pytest.approx(expected)
-    assert probability_of_improvement(method, baseline, False) == pytest.approx(1 - expected)
 
 
 def test_a_summary_has_each_group_s_mean_and_interval_in_the_frame_s_order():

@@ -177,9 +177,9 @@ TASKS = [
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
 def test_losses_of_several_replicas_at_once_are_those_one_by_one(task: Task):
     positions = {"tagging": (3,)}.get(task.kind, (3, 5) if "dense" in task.kind else ())
-    shape = positions if task.is_classification else (2, *positions)
+    shape = positions if isinstance(task.targets, ClassNumbers) else (2, *positions)
     target = torch.stack([classes(6, *shape, below=2, seed=n) for n in range(3)])
-    if not task.is_classification:
+    if not isinstance(task.targets, ClassNumbers):
         target = target.double()
     elif positions:
         target[:, 0] = IGNORED
@@ -221,7 +221,7 @@ def test_a_new_kind_of_task_is_a_function_of_the_user_s():
     assert task.score(prediction, target) == pytest.approx(expected)
     assert pickle.loads(pickle.dumps(task)) == task == quantile("upper", 0.9)
     assert len({task, quantile("upper", 0.9), quantile("upper", 0.8)}) == 2
-    assert (task.likelihood, task.is_classification) == (None, False)
+    assert task.likelihood is None
     with pytest.raises(UsageError, match=r"'upper' \(quantile regression, 1 outputs\)"):
         task.check(normal(5, 2))
 
@@ -421,7 +421,6 @@ def test_labels_outside_the_scheme_have_no_spans():
 )
 def test_each_kind_has_a_default_metric_and_a_width(task: Task, metric: str, width: int):
     assert (task.metric.name, task.outputs) == (metric, width)
-    assert task.is_classification == isinstance(task.targets, ClassNumbers)
 
 
 def test_squares_are_gaussian_and_cross_entropies_categorical():
@@ -479,7 +478,9 @@ def test_an_unknown_metric_is_refused_with_the_possible_ones():
     ],
 )
 def test_targets_of_a_wrong_shape_are_refused(task: Task, shape: tuple[int, ...]):
-    target = torch.zeros(shape, dtype=torch.long if task.is_classification else torch.float64)
+    target = torch.zeros(
+        shape, dtype=torch.long if isinstance(task.targets, ClassNumbers) else torch.float64
+    )
     with pytest.raises(UsageError) as error:
         task.check(target)
     assert "'a'" in str(error.value)
@@ -499,7 +500,7 @@ def test_targets_of_a_wrong_shape_are_refused(task: Task, shape: tuple[int, ...]
 )
 def test_targets_of_the_right_shape_go_into_the_loss(task: Task, shape: tuple[int, ...]):
     target = task.check(torch.zeros(shape, dtype=torch.int32))
-    positions = shape[1:] if task.is_classification else shape[2:]
+    positions = shape[1:] if isinstance(task.targets, ClassNumbers) else shape[2:]
     loss = task.loss(normal(5, task.outputs, *positions).to(torch.get_default_dtype()), target)
     assert loss.shape == (5,)
     task.check_values(target)

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from math import sqrt
 
-from jaxtyping import Float
-from torch import Tensor
-
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.data.synthetic import (
     GAIN,
@@ -19,6 +16,7 @@ from mtlbook.data.synthetic import (
     check_shares,
     hidden,
     mixed,
+    raw_signal,
     reference_inputs,
     regressions,
     unit_variance,
@@ -100,7 +98,7 @@ def related_tasks(
         if reference is None:
             noiseless[name] = (x[name] @ matrix @ head / (matrix @ head).norm())[:, None]
         else:
-            signal = partial(_signal, matrix=matrix, head=head)
+            signal = partial(raw_signal, matrix=matrix, head=head)
             noiseless[name] = unit_variance(signal, x[name], reference)
         targets[name] = with_noise(noiseless[name], noise, generator(seed, "noise", number))
         matrices[name], heads[name] = matrix, head
@@ -157,7 +155,7 @@ def layered_tasks(
         own = standard_normal(generator(seed, "upper features", "task", number), features, features)
         matrix = GAIN / sqrt(features) * mixed(shared_upper, common, own)
         head = standard_normal(generator(seed, "head", "task", number), features, 1)[:, 0]
-        signal = partial(_signal, matrix=matrix, head=head)
+        signal = partial(raw_signal, matrix=matrix, head=head)
         noiseless[name] = unit_variance(signal, z, reference)
         targets[name] = with_noise(noiseless[name], noise, generator(seed, "noise", number))
         matrices[name], heads[name] = matrix, head
@@ -221,7 +219,7 @@ def two_scales(
     reference = reference_inputs(seed, inputs)
     x = standard_normal(generator(seed, "inputs"), rows, inputs)
     signal = {
-        name: unit_variance(partial(_signal, matrix=matrices[name], head=head), x, reference)
+        name: unit_variance(partial(raw_signal, matrix=matrices[name], head=head), x, reference)
         for name, head in heads.items()
     }
     noisy = {
@@ -235,12 +233,3 @@ def two_scales(
     )
     noiseless = {"label": signal["label"].argmax(1), "value": scale * signal["value"]}
     return SyntheticDataset(data, noiseless, matrices, heads)
-
-
-def _signal(
-    x: Float[Tensor, "rows inputs"],
-    matrix: Float[Tensor, "inputs features"],
-    head: Float[Tensor, "features *outputs"],
-) -> Float[Tensor, "rows *outputs"]:
-    """tanh(x B) a, not yet scaled."""
-    return hidden(x, matrix) @ head

@@ -130,6 +130,15 @@ def hidden(
     return torch.tanh(x @ matrix)
 
 
+def raw_signal(
+    x: Float[Tensor, "rows inputs"],
+    matrix: Float[Tensor, "inputs features"],
+    head: Float[Tensor, "features *outputs"],
+) -> Float[Tensor, "rows *outputs"]:
+    """tanh(x B) a, not yet scaled."""
+    return hidden(x, matrix) @ head
+
+
 # Scale -----------------------------------------------------------------------------------------
 
 

@@ -6,26 +6,23 @@ matter, and a layer that all share turns to them (Caruana, 1997, section 3, wher
 called *attribute selection*; Ruder, 2017, section 4.2). In a linear model this is the selection of
 rows that tasks have in common, the group lasso of section 5.1.
 
-`focused_tasks` makes data in which this mechanism is alone at work, with a dial; `disguised` makes
-them of real data. `squared_weights` and `sensitivities` say how much attention a network
-pays to each input, `share` and `precision` how much of it lies on the inputs that matter.
+`focused_tasks` makes data in which this mechanism is alone at work, with a dial.
+`squared_weights` and `sensitivities` say how much attention a network pays to each input, `share`
+and `precision` how much of it lies on the inputs that matter.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mtlbook.data.multi_task_data import Holdout, MultiTaskData
-from mtlbook.data.scaling import RawTable, scaled
 from mtlbook.data.synthetic import (
     SyntheticDataset,
     check_counts,
     check_noise,
-    hidden,
+    raw_signal,
     reference_inputs,
     regressions,
     shared_count,
@@ -101,89 +98,11 @@ def focused_tasks(
         turned = standard_normal(generator(seed, "features", number), relevant, features)
         head = standard_normal(generator(seed, "head", number), features, 1)
         name = f"task_{number + 1}"
-        signal = partial(_signal, turned=turned, head=head)
+        signal = partial(raw_signal, matrix=turned, head=head)
         noiseless[name] = unit_variance(signal, x[:, order[own]], reference)
         targets[name] = with_noise(noiseless[name], noise, generator(seed, "noise", number))
-        masks[name] = _marked(order[own], inputs)
+        masks[name] = torch.isin(torch.arange(inputs), order[own])
     return SyntheticDataset(regressions(x, targets), noiseless, relevant=masks)
-
-
-def _signal(
-    x: Float[Tensor, "rows relevant"],
-    turned: Float[Tensor, "relevant features"],
-    head: Float[Tensor, "features 1"],
-) -> Float[Tensor, "rows 1"]:
-    return hidden(x, turned) @ head
-
-
-def disguised(
-    table: MultiTaskData | RawTable,
-    seed: int,
-    *,
-    looks_at: Mapping[str, int],
-    blocks: int,
-    split: Holdout,
-) -> SyntheticDataset:
-    r"""Real data among permuted copies of its inputs, which are known to be irrelevant.
-
-    Of $n$ rows $x_i$ with $d$ inputs each, the new rows have $B$ blocks of $d$ inputs,
-
-    $$\tilde x_i = \big(x_{\pi_0(i)}, x_{\pi_1(i)}, \dots, x_{\pi_{B-1}(i)}\big), \qquad
-      \tilde y_{t, i} = y_{t, \pi_{b(t)}(i)},$$
-
-    where each $\pi_b$ is a permutation of the rows and $b(t)$ the block that task $t$ looks at. A
-    block is distributed like the real inputs and independent of the others, so that for task $t$
-    all blocks but $b(t)$ are irrelevant. With all tasks at one block they look at the same inputs;
-    with each at a block of its own no two do (the negative control), and a task alone is as
-    difficult as before. Inputs that are irrelevant for certain because they are permuted copies are
-    the *shadow attributes* of Kursa and Rudnicki (2010).
-
-    Arguments:
-        table: every row labelled for every task.
-        seed: of the permutations and of the split.
-        looks_at: b, for each task the number of its block.
-        blocks: B.
-        split: also that of the training: inputs and targets are in units of its training rows
-            (`mtlbook.data.scaling.scaled`).
-
-    Raises:
-        UsageError: for rows without the labels of all tasks, inputs that are not flat, or tasks
-            that do not look at one of the blocks.
-
-    Example:
-        >>> from mtlbook.tasks import Task
-        >>> tasks = [Task.regression("price"), Task.regression("weight")]
-        >>> targets = {task.name: torch.arange(3.0) for task in tasks}
-        >>> table = MultiTaskData.multi_label(tasks, torch.arange(3.0)[:, None], targets)
-        >>> split = Holdout(train=2, validation=0, test=1)
-        >>> new = disguised(table, 0, looks_at={"price": 0, "weight": 1}, blocks=2, split=split)
-        >>> bool((new.data.inputs[:, 1:] == new.data.targets["weight"]).all())
-        True
-    """
-    if table.inputs.ndim != 2 or not all(marks.all() for marks in table.labelled.values()):
-        raise UsageError(
-            "The table needs flat inputs and the labels of all tasks on every row: only then can "
-            "whole rows be permuted."
-        )
-    names = [task.name for task in table.tasks]
-    if sorted(looks_at) != sorted(names) or not all(0 <= b < blocks for b in looks_at.values()):
-        raise UsageError(
-            f"looks_at must name for each of the tasks {names} a block from 0 to {blocks - 1}: "
-            f"{dict(looks_at)} does not."
-        )
-    rows, width = table.inputs.shape
-    orders = [
-        torch.randperm(rows, generator=generator(seed, "permuted copy", block))
-        for block in range(blocks)
-    ]
-    targets, masks = {}, {}
-    for name in names:
-        block = looks_at[name]
-        targets[name] = table.targets[name][orders[block]]
-        masks[name] = _marked(torch.arange(block * width, (block + 1) * width), blocks * width)
-    inputs = torch.cat([table.inputs[order] for order in orders], dim=1)
-    mixed = replace(table, inputs=inputs, targets=targets)
-    return SyntheticDataset(scaled(mixed, split, seed), relevant=masks)
 
 
 def squared_weights(
@@ -265,9 +184,3 @@ def precision(
     found = attention.topk(count)
     marks = relevant.expand_as(attention).gather(-1, found.indices) & (found.values > 0)
     return marks.to(attention.dtype).mean(-1)
-
-
-def _marked(members: Tensor, inputs: int) -> Bool[Tensor, " inputs"]:
-    marks = torch.zeros(inputs, dtype=torch.bool)
-    marks[members] = True
-    return marks

@@ -20,12 +20,9 @@ control).
 """
 
 from collections.abc import Sequence
-from math import exp, log
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from mtlbook.data.constructed import related_tasks
@@ -185,44 +182,6 @@ def expected_gain(tasks: int, *, shared: int, own: int, correlation: float = 0.0
     if tasks < 1 or shared + own < 1 or min(shared, own) < 0:
         raise UsageError(f"{shared} shared and {own} own weights of {tasks} tasks are not a model.")
     return (shared + own) / (shared * (1 + (tasks - 1) * correlation) / tasks + own)
-
-
-def effective_sample_size(
-    error: float, sizes: Sequence[int], curve: Float[np.ndarray, " sizes"]
-) -> float:
-    """The number of examples with which training alone reaches an error.
-
-    Read from the learning curve of training alone, straight between its points in the logarithms of
-    both (a power law is read exactly). Where the measured curve rises its points are first averaged
-    to the nearest falling one (isotonic regression). Outside the curve nothing is made up: an error
-    above its first point gives the first size, one below its last point the last size, which is
-    then only a lower bound.
-
-    Arguments:
-        error: above 0, of joint training.
-        sizes: numbers of examples, ascending.
-        curve: the error of training alone with so many.
-
-    Example:
-        >>> sizes = [50, 100, 200, 400]
-        >>> round(effective_sample_size(0.03, sizes, 6.0 / np.array(sizes)), 6)
-        200.0
-    """
-    if error <= 0 or (curve <= 0).any():
-        raise UsageError("Errors must be above 0: their logarithms are interpolated.")
-    if len(sizes) != len(curve) or list(sizes) != sorted(set(sizes)):
-        raise UsageError(f"The sizes {list(sizes)} must ascend, one for each point of the curve.")
-    positions = np.log(np.asarray(sizes, dtype=np.float64))
-    falling = IsotonicRegression(increasing=False).fit_transform(positions, np.log(curve))
-    reached = np.flatnonzero(falling <= log(error))
-    if not len(reached):
-        return float(sizes[-1])
-    at = int(reached[0])
-    if at == 0:
-        return float(sizes[0])
-    # What is reached lies below its predecessor, so that this does not divide by 0.
-    share = (falling[at - 1] - log(error)) / (falling[at - 1] - falling[at])
-    return exp(positions[at - 1] + share * (positions[at] - positions[at - 1]))
 
 
 def noise_carried(

@@ -20,7 +20,7 @@ from sklearn.metrics import r2_score
 from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.data.synthetic import SyntheticDataset, check_noise, check_shares, normal
+from mtlbook.data.synthetic import SyntheticDataset, check_counts, check_noise, check_shares, normal
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
@@ -84,11 +84,8 @@ def overheard_features(
         >>> torch.equal(made.data.targets["hard"], (g.prod(1, keepdim=True) > 0).double())
         True
     """
-    if rows < 1 or features < 1 or inputs < 2 * features:
-        raise UsageError(
-            f"rows and features must be at least 1, and inputs twice the features, not {rows}, "
-            f"{features} and {inputs}."
-        )
+    check_counts(rows=rows, features=features)
+    check_counts(2 * features, inputs=inputs)
     check_shares(overlap=overlap)
     check_noise(noise)
     if not 0 <= flips <= 0.5:

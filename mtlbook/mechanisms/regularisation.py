@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.data.synthetic import check_counts, check_shares
@@ -93,8 +94,7 @@ def reduced_rank_fit(
         >>> [reduced_rank_fit(x, y, rank) for rank in (1, 2)]
         [0.5, 1.0]
     """
-    if rank < 1:
-        raise UsageError(f"rank must be at least 1, not {rank}.")
+    check_counts(rank=rank)
     basis, scale, _ = torch.linalg.svd(x, full_matrices=False)
     # Directions that the inputs do not have are rounding.
     basis = basis[:, scale > scale[0] * max(x.shape) * torch.finfo(x.dtype).eps]
@@ -128,15 +128,8 @@ def gradient_agreement(trunk: nn.Module, losses: Sequence[Float[Tensor, ""]]) ->
     parameters = list(trunk.parameters())
     gradients = torch.stack(
         [
-            torch.cat(
-                [
-                    torch.zeros_like(parameter).flatten() if part is None else part.flatten()
-                    for parameter, part in zip(
-                        parameters,
-                        torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True),
-                        strict=True,
-                    )
-                ]
+            parameters_to_vector(
+                torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
             )
             for loss in losses
         ]

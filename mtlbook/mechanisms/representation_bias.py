@@ -8,15 +8,11 @@ Artificial Intelligence Research 12, 2000): a distribution from which tasks are 
 representation is learnt from a sample of tasks, as a hypothesis is from a sample of examples.
 
 `environment` draws tasks from such a distribution, with a dial that leads to another one, and
-`digit_environment` does so on real images; `recovered_subspace` looks into a trained network for
-what the environment's tasks have in common, and `floor_and_slope` fits Baxter's $a + b / K$ to the
-errors of new tasks (`mtlbook.transfer.linear_probe` learns them on a frozen representation).
-`double_well` is the idea in one dimension.
+`recovered_subspace` looks into a trained network for what the environment's tasks have in common
+(`mtlbook.transfer.linear_probe` learns new tasks on a frozen representation).
 """
 
 from collections.abc import Sequence
-from functools import cache
-from itertools import combinations
 from math import sqrt
 
 import numpy as np
@@ -25,56 +21,16 @@ from jaxtyping import Float
 from scipy.linalg import subspace_angles
 from torch import Tensor
 
-from mtlbook.data import embedded
-from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.data.synthetic import (
     GAIN,
     SyntheticDataset,
+    check_counts,
     check_noise,
     check_shares,
     normal,
     regressions,
 )
-from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
-from mtlbook.tasks import Task
-
-# The 126 groups of five digits that hold the 0; with the other five each parts the ten in two.
-_GROUPS = [(0, *others) for others in combinations(range(1, 10), 4)]
-
-
-# Caruana's argument in one dimension -----------------------------------------------------------
-
-
-def double_well(theta: Float[Tensor, "*starts"], centre: float) -> Float[Tensor, "*starts"]:
-    r"""A loss with two minima that are equally good, $((\theta - c)^2 - 1)^2$: at $c - 1$, $c + 1$.
-
-    Example:
-        >>> double_well(torch.tensor([-1.0, 0.0, 1.0]), 0.0)
-        tensor([0., 1., 0.])
-    """
-    return ((theta - centre).square() - 1).square()
-
-
-def descend(
-    starts: Float[Tensor, " starts"],
-    centres: Sequence[float],
-    steps: int = 400,
-    step_size: float = 0.01,
-) -> Float[Tensor, " starts"]:
-    r"""Where gradient descent on the sum of the tasks' double wells ends, from each start.
-
-    The wells with centres 0 and 2 have one minimum in common. With $u = \theta - 1$ the derivative
-    of their sum is $8 u (u^2 + 2)$: the other minimum of either task is none of the sum's.
-    """
-    theta = starts.clone()
-    for _ in range(steps):
-        pull = sum(4 * (theta - c) * ((theta - c).square() - 1) for c in centres)
-        theta = theta - step_size * pull
-    return theta
-
-
-# Baxter's environment --------------------------------------------------------------------------
 
 
 def environment(
@@ -128,11 +84,8 @@ def environment(
         >>> made.data.inputs.shape, tuple(made.features["a"].shape)
         (torch.Size([10, 20]), (20, 4))
     """
-    if rows < 1 or features < 1 or inputs < 2 * features or not tasks:
-        raise UsageError(
-            "tasks, rows and features must be at least 1, and inputs twice the features, not "
-            f"{len(tasks)}, {rows}, {features} and {inputs}."
-        )
+    check_counts(tasks=len(tasks), rows=rows, features=features)
+    check_counts(2 * features, inputs=inputs)
     check_shares(overlap=overlap)
     check_noise(noise)
     turned = torch.linalg.qr(normal(generator(seed, "representation"), inputs, 2 * features))[0]
@@ -167,64 +120,6 @@ def _variance_of_tanh() -> float:
     return float(density @ np.tanh(GAIN * points) ** 2 / density.sum())
 
 
-def digit_environment(
-    seed: int, *, tasks: range, images: range, in_place: float = 1.0
-) -> MultiTaskData:
-    """An environment on real images: is the digit one of these five, or one of the other five.
-
-    There are 126 ways to split the ten digits into two groups of five, and each is a task: +1 for
-    the group with the 0, -1 for the other. What all of them have in common is which digit an image
-    shows. The targets are regressions with mean square 1, so that a mean squared error of 1 is that
-    of knowing nothing.
-
-    The dial leads to an environment whose tasks are the same and whose images look different: some
-    of the 64 pixels change places among each other, in all images alike.
-
-    Arguments:
-        seed: of the order of the tasks, of that of the images, and of the pixels' new places.
-        tasks: which of the tasks in the seed's order, from 0 to 125.
-        images: which of the 1,797 images in the seed's order.
-        in_place: the dial, the share of the pixels that keep their places.
-    """
-    if not (tasks and images and max(tasks) < len(_GROUPS)):
-        raise UsageError(
-            f"Ask for at least one image and one task of 0 to {len(_GROUPS) - 1}, not for "
-            f"{images} and {tasks}."
-        )
-    check_shares(in_place=in_place)
-    digits = _digits()
-    if max(images) >= len(digits.inputs):
-        raise UsageError(f"There are {len(digits.inputs)} images: ask for fewer than {images}.")
-    order = torch.randperm(len(digits.inputs), generator=generator(seed, "images"))
-    chosen = order[images.start : images.stop : images.step]
-    groups = torch.randperm(len(_GROUPS), generator=generator(seed, "groups"))
-    pixels = digits.inputs.shape[1]
-    moving = torch.randperm(pixels, generator=generator(seed, "pixels"))
-    moving = moving[round(in_place * pixels) :]
-    place = torch.arange(pixels)
-    # The next one's place: no pixel that is to move stays where it was.
-    place[moving] = moving.roll(1)
-    label = digits.targets["digit"][chosen]
-    targets = {
-        f"groups_{task}": 2.0 * torch.isin(label, torch.tensor(_GROUPS[int(groups[task])])) - 1
-        for task in tasks
-    }
-    return MultiTaskData.multi_label(
-        [Task.regression(name) for name in targets],
-        digits.inputs[chosen][:, place],
-        {name: target.double() for name, target in targets.items()},
-    )
-
-
-@cache
-def _digits() -> MultiTaskData:
-    """Read once: an experiment asks for the images of many seeds."""
-    return embedded.digits("digit")
-
-
-# What the network has learnt, and what a new task makes of it ----------------------------------
-
-
 def recovered_subspace(
     weights: Float[Tensor, "hidden inputs"], matrix: Float[Tensor, "inputs features"]
 ) -> float:
@@ -243,27 +138,3 @@ def recovered_subspace(
     leading = right[: matrix.shape[1]].T
     angles = subspace_angles(leading.numpy(), matrix.double().cpu().numpy())
     return float((np.cos(angles) ** 2).mean())
-
-
-def floor_and_slope(
-    tasks: Sequence[int], errors: Float[np.ndarray, "counts seeds"]
-) -> tuple[Float[np.ndarray, " seeds"], Float[np.ndarray, " seeds"]]:
-    r"""The $a$ and $b$ of $a + b / K$ by least squares, for each seed its own.
-
-    Least squares is linear in the errors: the mean of the seeds' constants are the constants of the
-    seeds' mean curve, and resampling seeds (`mtlbook.statistics.interval`) resamples whole curves.
-
-    Arguments:
-        tasks: the numbers $K$ of tasks, at least two different ones.
-        errors: a row for each $K$.
-
-    Example:
-        >>> a, b = floor_and_slope([1, 2, 4], np.array([[5.0], [3.0], [2.0]]))
-        >>> a.round(6), b.round(6)
-        (array([1.]), array([4.]))
-    """
-    if len(set(tasks)) < 2 or min(tasks) < 1:
-        raise UsageError(f"A line in 1/K needs two different K of at least 1, not {list(tasks)}.")
-    design = np.stack([np.ones(len(tasks)), 1 / np.asarray(tasks, dtype=np.float64)], axis=1)
-    floor, slope = np.linalg.lstsq(design, errors, rcond=None)[0]
-    return floor, slope

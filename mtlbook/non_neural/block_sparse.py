@@ -12,7 +12,8 @@ Notation differs: what Ruder (2017) writes ℓ1/ℓq is the ℓ_{q,1} or L_{q,1}
 Standardise the features first, else the penalty depends on their units.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +22,7 @@ from mtlbook.non_neural.linear_model import MultiTaskLinearModel
 from mtlbook.non_neural.proximal_gradient import RowPenalty, Weights
 
 
+@dataclass(eq=False, repr=False)
 class BlockSparseRegression(MultiTaskLinearModel):
     r"""Least squares with the ℓ1/ℓq penalty, q = 1, 2 or ∞ (Obozinski, Taskar and Jordan, 2010).
 
@@ -46,22 +48,9 @@ class BlockSparseRegression(MultiTaskLinearModel):
         (2,)
     """
 
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        q=2.0,
-        fit_intercept=True,
-        max_iter=10_000,
-        tol=1e-8,
-        warm_start=False,
-    ) -> None:
-        self.alpha = alpha
-        self.q = q
-        self.fit_intercept = fit_intercept
-        self.max_iter = max_iter
-        self.tol = tol
-        self.warm_start = warm_start
+    alpha: Any = 1.0
+    _: KW_ONLY
+    q: Any = 2.0
 
     def _penalty(self) -> RowPenalty:
         strength = self._check_strength("alpha")

@@ -25,6 +25,7 @@ from mtlbook.non_neural.linear_model import MultiTaskLinearModel
 from mtlbook.non_neural.proximal_gradient import RowPenalty, Weights
 
 
+@dataclass(eq=False, repr=False)
 class DirtyModel(MultiTaskLinearModel):
     r"""Least squares with weights B + S, B block-sparse and S sparse (Jalali et al., 2010).
 
@@ -54,22 +55,8 @@ class DirtyModel(MultiTaskLinearModel):
         [[2, 1]]
     """
 
-    def __init__(
-        self,
-        alpha_block=1.0,
-        alpha_sparse=0.75,
-        *,
-        fit_intercept=True,
-        max_iter=10_000,
-        tol=1e-8,
-        warm_start=False,
-    ) -> None:
-        self.alpha_block = alpha_block
-        self.alpha_sparse = alpha_sparse
-        self.fit_intercept = fit_intercept
-        self.max_iter = max_iter
-        self.tol = tol
-        self.warm_start = warm_start
+    alpha_block: Any = 1.0
+    alpha_sparse: Any = 0.75
 
     def _penalty(self) -> "BlockPlusSparse":
         return BlockPlusSparse(

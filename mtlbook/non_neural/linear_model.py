@@ -14,6 +14,7 @@ There are two ways to pass data, both scikit-learn's:
 
 import warnings
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -47,11 +48,12 @@ from mtlbook.non_neural.proximal_gradient import (
 Estimator = TypeVar("Estimator", bound="MultiTaskLinearModel")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
     """Penalised least squares over tasks; a subclass says which penalty.
 
-    Its constructor keeps the parameters as they are, and `fit` checks them: so scikit-learn wants
-    it, and therefore they have no types.
+    Its constructor keeps the parameters, its fields, as they are, and `fit` checks them: so
+    scikit-learn wants it, and therefore they may be anything.
 
     Arguments:
         fit_intercept: whether each task has an intercept, which is not penalised.
@@ -71,16 +73,17 @@ class MultiTaskLinearModel(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC)
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
     """
 
-    fit_intercept: bool
-    max_iter: int
-    tol: float
-    warm_start: bool
-    coef_: Float[np.ndarray, "*tasks features"]
-    intercept_: Any
-    tasks_: Any
-    dual_gap_: float
-    n_iter_: int
-    feature_names_in_: Any
+    fit_intercept: Any = True
+    max_iter: Any = 10_000
+    tol: Any = 1e-8
+    warm_start: Any = False
+    # What `fit` finds is no parameter of the constructor.
+    coef_: Float[np.ndarray, "*tasks features"] = field(init=False)
+    intercept_: Any = field(init=False)
+    tasks_: Any = field(init=False)
+    dual_gap_: float = field(init=False)
+    n_iter_: int = field(init=False)
+    feature_names_in_: Any = field(init=False)
 
     @abstractmethod
     def _penalty(self) -> Penalty:

@@ -12,7 +12,8 @@ the plain norm λ ‖W‖_*. Both trace the same path of solutions as their stre
 of the squared form with γ is one of the plain form with λ = 2 γ ‖W‖_*.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +22,7 @@ from mtlbook.non_neural.linear_model import MultiTaskLinearModel
 from mtlbook.non_neural.proximal_gradient import Penalty, Weights
 
 
+@dataclass(eq=False, repr=False)
 class TraceNormRegression(MultiTaskLinearModel):
     r"""Least squares with a trace-norm penalty (Argyriou, Evgeniou and Pontil, 2008).
 
@@ -45,22 +47,9 @@ class TraceNormRegression(MultiTaskLinearModel):
         1
     """
 
-    def __init__(
-        self,
-        alpha=1.0,
-        *,
-        squared=False,
-        fit_intercept=True,
-        max_iter=10_000,
-        tol=1e-8,
-        warm_start=False,
-    ) -> None:
-        self.alpha = alpha
-        self.squared = squared
-        self.fit_intercept = fit_intercept
-        self.max_iter = max_iter
-        self.tol = tol
-        self.warm_start = warm_start
+    alpha: Any = 1.0
+    _: KW_ONLY
+    squared: Any = False
 
     def _penalty(self) -> Penalty:
         strength = self._check_strength("alpha")

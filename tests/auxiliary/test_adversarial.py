@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
@@ -12,14 +11,12 @@ from torch.nn import functional as F
 from mtlbook.auxiliary.adversarial import (
     AdversarialSharing,
     GradientReversal,
-    a_distance,
     adversarial_sgd,
     annealing,
-    least_joint_error,
-    proxy_a_distance,
     reverse_gradient,
     warm_up,
 )
+from mtlbook.book.experiments.domains import proxy_a_distance
 from mtlbook.errors import UsageError
 from mtlbook.layers.schedule import advance
 from mtlbook.randomness import generator
@@ -262,36 +259,6 @@ def test_replicas_all_at_once_equal_one_after_another():
             torch.testing.assert_close(together[name][number], expected, rtol=1e-11, atol=1e-13)
 
 
-# The distance -------------------------------------------------------------------------------------
-
-
-def test_the_a_distance_runs_from_chance_to_certainty():
-    assert a_distance(0.5) == 0
-    assert a_distance(0.0) == 2
-    assert a_distance(0.25) == 1
-
-
-def test_domains_that_are_one_are_at_distance_zero():
-    source, target = normal(2000, 2, purpose="source"), normal(1000, 2, purpose="target")
-    # Three standard errors of 4 ε: ε is the mean of two rates near ½.
-    error = 4 * math.sqrt(0.25 / 2000 + 0.25 / 1000) / 2
-    assert abs(proxy_a_distance(source, target)) < 3 * error
-
-
-def test_the_distance_of_two_gaussians_is_that_of_the_best_classifier():
-    """N(0, I) and N(δ, I): the least error is Φ(−|δ| / 2), and the best classifier is linear."""
-    shift = torch.tensor([1.0, 0.5], dtype=torch.float64)
-    source = normal(3000, 2, purpose="source")
-    target = normal(3000, 2, purpose="target") + shift
-    error = (1 - math.erf(float(shift.norm()) / 2 / math.sqrt(2))) / 2
-    assert proxy_a_distance(source, target) == pytest.approx(a_distance(error), abs=0.1)
-
-
-def test_the_distance_does_not_depend_on_how_many_rows_each_domain_has():
-    near, far = normal(2000, 1, purpose="source"), normal(2000, 1, purpose="target") + 1.5
-    assert proxy_a_distance(near[:200], far) == pytest.approx(proxy_a_distance(near, far), abs=0.15)
-
-
 # What is refused ----------------------------------------------------------------------------------
 
 
@@ -307,12 +274,6 @@ def test_a_task_is_either_helped_or_deceived():
         AdversarialSharing(lambda: [nn.Linear(3, 2)], head, adversaries=head)
     with pytest.raises(UsageError, match="at least one head and one adversary"):
         AdversarialSharing(lambda: [nn.Linear(3, 2)], head, adversaries={})
-
-
-@pytest.mark.parametrize("folds", [1, 11])
-def test_impossible_folds_are_refused(folds):
-    with pytest.raises(UsageError, match="choose from 2 to 10 folds"):
-        proxy_a_distance(torch.rand(10, 2), torch.rand(30, 2), folds=folds)
 
 
 # The optimiser ------------------------------------------------------------------------------------
@@ -342,26 +303,3 @@ def test_a_part_that_only_sounds_like_the_adversaries_is_none():
 def test_an_optimiser_without_adversaries_is_refused():
     with pytest.raises(UsageError, match="no adversary"):
         adversarial_sgd(nn.Linear(2, 1).named_parameters(), 0.1)
-
-
-# The price of invariance --------------------------------------------------------------------------
-
-
-def shares(size: int) -> st.SearchStrategy[Tensor]:
-    return st.lists(st.floats(0.01, 1), min_size=size, max_size=size).map(
-        lambda values: torch.tensor(values, dtype=torch.float64) / sum(values)
-    )
-
-
-@given(shares(4), shares(4))
-def test_the_bound_is_half_the_squared_jensen_shannon_distance(source, target):
-    wanted = jensenshannon(source.numpy(), target.numpy(), base=2) ** 2 / 2
-    assert least_joint_error(source, target) == pytest.approx(wanted, abs=1e-9)
-
-
-@given(shares(3), shares(3), st.floats(0, 1))
-def test_no_invariant_prediction_beats_the_bound(source, target, mixture):
-    """The best that predictions of the proportions q can do errs by ½ Σ |q − p| in a domain."""
-    predicted = mixture * source + (1 - mixture) * target
-    errors = [float((predicted - own).abs().sum()) / 2 for own in (source, target)]
-    assert sum(errors) >= least_joint_error(source, target) - 1e-12

@@ -3,20 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
+from mtlbook.book.experiments.curves import effective_sample_size
 from mtlbook.errors import UsageError
 from mtlbook.mechanisms.data_augmentation import (
-    effective_sample_size,
     expected_gain,
     measured,
     noise_carried,
     noise_variance,
     noisy_copies,
 )
-
-SIZES = [50, 100, 200, 400]
 
 
 def correlations(noise):
@@ -124,38 +120,6 @@ def test_gain_is_the_design_effect_without_heads_and_bounded_with_them():
     assert expected_gain(10**6, shared=9, own=3) == pytest.approx(4.0, rel=1e-4)
     with pytest.raises(UsageError, match="not a model"):
         expected_gain(2, shared=0, own=0)
-
-
-@given(
-    exponent=st.floats(0.2, 2.0),
-    scale=st.floats(0.01, 100.0),
-    size=st.floats(50.0, 400.0),
-)
-def test_a_power_law_is_read_exactly(exponent, scale, size):
-    curve = scale * np.array(SIZES, dtype=np.float64) ** -exponent
-    found = effective_sample_size(scale * size**-exponent, SIZES, curve)
-    assert found == pytest.approx(size, rel=1e-6)
-
-
-def test_nothing_is_made_up_outside_of_the_curve():
-    curve = np.array([0.8, 0.4, 0.2, 0.1])
-    assert effective_sample_size(0.9, SIZES, curve) == 50
-    assert effective_sample_size(0.05, SIZES, curve) == 400
-
-
-def test_a_rising_piece_of_the_curve_is_levelled():
-    curve = np.array([0.8, 0.2, 0.2 * 4, 0.1])  # the geometric mean of the middle ones is 0.4
-    assert effective_sample_size(0.4, SIZES, curve) == pytest.approx(100)
-    assert effective_sample_size(0.2, SIZES, curve) == pytest.approx(200 * 2**0.5)
-
-
-@pytest.mark.parametrize(
-    ("error", "sizes", "message"),
-    [(0.0, SIZES, "above 0"), (0.1, SIZES[::-1], "ascend"), (0.1, SIZES[:3], "one for each")],
-)
-def test_curves_that_cannot_be_read_are_refused(error, sizes, message):
-    with pytest.raises(UsageError, match=message):
-        effective_sample_size(error, sizes, np.array([0.8, 0.4, 0.2, 0.1]))
 
 
 def test_noise_carried_by_least_squares_is_its_degrees_of_freedom_per_example():

@@ -35,11 +35,12 @@ from mtlbook.auxiliary.adversarial import (
     AdversarialSharing,
     adversarial_sgd,
     annealing,
-    proxy_a_distance,
 )
-from mtlbook.data import mnist, usps
+from mtlbook.book.data import usps
+from mtlbook.book.data.shifted_digits import DIGIT
+from mtlbook.book.experiments.domains import proxy_a_distance
+from mtlbook.data import mnist
 from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
-from mtlbook.data.shifted_digits import DIGIT
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 from mtlbook.training.fit import Fit, fit

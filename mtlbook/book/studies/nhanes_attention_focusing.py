@@ -1,9 +1,9 @@
 """Whether nine answers to a depression screener focus attention and help with the diagnosis.
 
-Data: NHANES 2017-2018 (`mtlbook.data.nhanes`), adults with measures of their body and blood, their
-nine PHQ-9 answers and the screening diagnosis (sum of the answers at least 10). The inputs are the
-real measures and, behind them, a copy of all of them that belongs to *another* person
-(`mtlbook.mechanisms.attention_focusing.disguised`): half of the inputs are irrelevant for certain.
+Data: NHANES 2017-2018 (`mtlbook.book.data.nhanes`), adults with measures of their body and blood,
+their nine PHQ-9 answers and the screening diagnosis (sum of the answers at least 10). The inputs
+are the real measures and, behind them, a copy of all of them that belongs to *another* person
+(`mtlbook.book.data.disguised`): half of the inputs are irrelevant for certain.
 Inputs and answers are standardised with what the training rows say.
 
 Methods, all with one hidden layer of tanh units:
@@ -36,17 +36,13 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
+from mtlbook.book.data import nhanes
+from mtlbook.book.data.disguised import disguised
 from mtlbook.book.experiments.networks import hard_sharing
-from mtlbook.data import nhanes
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.scaling import RawTable
 from mtlbook.data.synthetic import SyntheticDataset
-from mtlbook.mechanisms.attention_focusing import (
-    disguised,
-    sensitivities,
-    share,
-    squared_weights,
-)
+from mtlbook.mechanisms.attention_focusing import sensitivities, share, squared_weights
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.sharing.input_lasso import InputLasso
 from mtlbook.training.fit import Fit, fit

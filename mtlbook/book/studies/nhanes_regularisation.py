@@ -1,7 +1,7 @@
 """Section 4.5 on NHANES 2017-2018: sharing as a regulariser where inputs say little.
 
 Ten tasks, the nine answers of the PHQ-9 and the diagnosis that their sum gives, from age, sex,
-income and measures of body and blood (`mtlbook.data.nhanes`): 500 training, 500 validation and
+income and measures of body and blood (`mtlbook.book.data.nhanes`): 500 training, 500 validation and
 1,000 test rows, drawn anew for each seed and standardised with what the training rows say; networks
 of one hidden layer of tanh units.
 
@@ -26,8 +26,9 @@ import pandas as pd
 import torch
 from torch import nn
 
+from mtlbook.book.data import nhanes
 from mtlbook.book.experiments.networks import hard_sharing
-from mtlbook.data import Holdout, MultiTaskData, nhanes
+from mtlbook.data import Holdout, MultiTaskData
 from mtlbook.data.scaling import RawTable, scaled
 from mtlbook.layers.dropout import Dropout
 from mtlbook.randomness import generator

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mtlbook.book import exercises
-from mtlbook.mechanisms.together import contrast, effect, half_fraction
+from mtlbook.book.experiments.factorial import contrast, effect, half_fraction
 
 
 def sums(runs, gains, switch):

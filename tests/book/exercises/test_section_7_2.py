@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from mtlbook.auxiliary.adversarial import least_joint_error
 from mtlbook.book import exercises
 from mtlbook.book.exercises.section_7_2 import least_sum_of_errors
+from mtlbook.book.experiments.domains import least_joint_error
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import torch
 
+from mtlbook.book.data.shifted_digits import DIGIT
 from mtlbook.book.studies import mnist_to_usps as study
-from mtlbook.data.shifted_digits import DIGIT
 from tests.book.studies.stand_ins import digits
 
 

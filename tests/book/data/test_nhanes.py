@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mtlbook.data import nhanes
+from mtlbook.book.data import nhanes
 from mtlbook.data.multi_task_data import Consecutive
 from mtlbook.data.scaling import scaled
 

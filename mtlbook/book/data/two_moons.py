@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mtlbook.book.data.shifted_digits import two_domains
 from mtlbook.data.multi_task_data import MultiTaskData
-from mtlbook.data.shifted_digits import two_domains
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task

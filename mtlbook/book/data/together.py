@@ -1,20 +1,18 @@
-r"""Section 4, the five mechanisms together: a switch for each, and the design.
+r"""Section 4, the five mechanisms together: a switch for each.
 
 Each of the other sections of the chapter has data in which one mechanism is alone at work. Here all
 can be switched on and off in one data set, so that what each contributes can be told from what the
-others do (`main_and_other_tasks`), and a fraction of all combinations is enough to estimate every
-effect and every interaction of two (`half_fraction`, `effect`).
+others do (`mtlbook.book.experiments.factorial` has the design).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from itertools import combinations, product
+from itertools import combinations
 from math import sqrt
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from mtlbook.data.synthetic import (
@@ -26,7 +24,6 @@ from mtlbook.data.synthetic import (
     regressions,
     unit_variance,
 )
-from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
 
 
@@ -142,58 +139,6 @@ def _products(
     h = hidden(x, matrix)
     first, second = zip(*combinations(range(h.shape[1]), 2), strict=True)
     return h[:, first] * h[:, second]
-
-
-def half_fraction(factors: Sequence[str]) -> list[dict[str, bool]]:
-    r"""Half of all on-off combinations of the factors, the one in which all are off among them.
-
-    The combinations with an even number of factors switched on. For five factors this is the design
-    of resolution V (Box and Hunter, 1961): no effect of one factor, nor any interaction of two, is
-    mixed up with another one of these, only with interactions of three and more.
-
-    Example:
-        >>> [sum(run.values()) for run in half_fraction(["a", "b", "c"])]
-        [0, 2, 2, 2]
-    """
-    return [
-        dict(zip(factors, levels, strict=True))
-        for levels in product([False, True], repeat=len(factors))
-        if sum(levels) % 2 == 0
-    ]
-
-
-def effect(
-    runs: Sequence[Mapping[str, bool]],
-    values: Float[np.ndarray, "runs seeds"],
-    *factors: str,
-) -> Float[np.ndarray, " seeds"]:
-    r"""The effect of a factor, or the interaction of several, for each seed.
-
-    The mean of the runs whose contrast is +1 minus that of the runs with −1, where the contrast of
-    a factor is +1 where it is on and −1 where it is off, and that of several their product.
-
-    Example:
-        >>> runs = half_fraction(["a", "b", "c"])
-        >>> gain = np.array([[10.0 * run["a"]] for run in runs])
-        >>> effect(runs, gain, "a"), effect(runs, gain, "b")
-        (array([10.]), array([0.]))
-    """
-    signs = contrast(runs, *factors)
-    return values[signs > 0].mean(0) - values[signs < 0].mean(0)
-
-
-def contrast(runs: Sequence[Mapping[str, bool]], *factors: str) -> Int[np.ndarray, " runs"]:
-    """+1 or −1 for each run: the product of the factors' levels.
-
-    Raises:
-        UsageError: for a factor that the runs do not have.
-    """
-    unknown = set(factors) - set(runs[0])
-    if unknown or not factors:
-        raise UsageError(
-            f"There is no effect of {sorted(unknown)}: the factors are {sorted(runs[0])}."
-        )
-    return np.array([np.prod([1 if run[factor] else -1 for factor in factors]) for run in runs])
 
 
 def switched(switches: Switches, run: Mapping[str, bool]) -> Switches:

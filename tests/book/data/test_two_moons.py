@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial import KDTree
 from sklearn.datasets import make_moons
 
-from mtlbook.data.two_moons import turned, two_moons
+from mtlbook.book.data.two_moons import turned, two_moons
 from mtlbook.errors import UsageError
 
 

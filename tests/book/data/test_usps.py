@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mtlbook.data import usps
+from mtlbook.book.data import usps
 
 
 def test_load_reads_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

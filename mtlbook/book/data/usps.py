@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -9,7 +10,6 @@ from torch import Tensor
 
 from mtlbook.data.images import LabelledImages
 from mtlbook.data.registry import fetch
-from mtlbook.errors import UsageError
 
 
 def load() -> LabelledImages:
@@ -23,18 +23,7 @@ def load() -> LabelledImages:
 def read_part(
     file: Path, part: str
 ) -> tuple[Float[Tensor, "examples 16 16"], Int[Tensor, " examples"]]:
-    """The images and labels of the group `train` or `test` of the HDF5 file.
-
-    Raises:
-        UsageError: where h5py, which the library itself does not need, is not installed.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        raise UsageError(
-            "USPS is an HDF5 file, which takes h5py to read: install it with the extra, "
-            "pip install mtlbook[book], or by itself."
-        ) from error
+    """The images and labels of the group `train` or `test` of the HDF5 file."""
     with h5py.File(file) as content:
         pixels = np.asarray(content[f"{part}/data"], dtype=np.float32)
         labels = np.asarray(content[f"{part}/target"], dtype=np.int64)

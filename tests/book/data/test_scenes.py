@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtlbook.data import scenes as module
-from mtlbook.data.scenes import CLASSES, Scenes, Views, draw, render, scene_tasks
+from mtlbook.book.data import scenes as module
+from mtlbook.book.data.scenes import CLASSES, Scenes, Views, draw, render, scene_tasks
 from mtlbook.errors import UsageError
 
 GROUND, WALL, SPHERE, BOX = range(len(CLASSES))

@@ -3,6 +3,11 @@ import math
 import numpy as np
 import pytest
 
+from mtlbook.book.experiments.paths import (
+    ReplicatedDesigns,
+    best_on_validation,
+    regularisation_paths,
+)
 from mtlbook.non_neural.block_sparse import (
     BlockSparseRegression,
     RowsInL2,
@@ -10,11 +15,6 @@ from mtlbook.non_neural.block_sparse import (
     RowsInSum,
 )
 from mtlbook.non_neural.dirty_model import BlockPlusSparse, DirtyModel
-from mtlbook.non_neural.paths import (
-    ReplicatedDesigns,
-    best_on_validation,
-    regularisation_paths,
-)
 from mtlbook.non_neural.proximal_gradient import SeparateDesigns
 
 SOURCE = np.random.default_rng(0)

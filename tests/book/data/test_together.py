@@ -1,23 +1,18 @@
-"""The world with all switches, and the design: one at a time, and against the full factorial."""
+"""The data with all switches, one at a time."""
 
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import combinations
 
-import numpy as np
 import pytest
 import torch
 
-from mtlbook.errors import UsageError
-from mtlbook.mechanisms.together import (
+from mtlbook.book.data.together import (
     Switches,
-    contrast,
-    effect,
-    half_fraction,
     main_and_other_tasks,
     switched,
 )
+from mtlbook.errors import UsageError
 
-FACTORS = ["a", "b", "c", "d", "e"]
 ROWS = 4000
 
 
@@ -90,36 +85,6 @@ def test_fewer_rows_are_the_first_of_more():
     assert torch.equal(few.data.targets["main_1"], many.data.targets["main_1"][:10])
 
 
-def test_half_of_all_combinations_with_everything_balanced():
-    runs = half_fraction(FACTORS)
-    assert len(runs) == 16
-    assert not any(runs[0].values())
-    columns = [contrast(runs, *chosen) for size in (1, 2) for chosen in combinations(FACTORS, size)]
-    # Effects and interactions of two are at right angles to each other and to the mean.
-    gramian = np.stack(columns) @ np.stack(columns).T
-    assert np.array_equal(gramian, 16 * np.eye(15))
-    assert all(column.sum() == 0 for column in columns)
-
-
-def test_effects_are_those_of_the_full_factorial():
-    """Where nothing interacts but two at a time, half of the runs tell as much as all."""
-    draws = np.random.default_rng(0)
-    size = {chosen: draws.normal() for n in (1, 2) for chosen in combinations(FACTORS, n)}
-
-    def response(run: dict[str, bool]) -> float:
-        return 3 + sum(
-            value / 2 * np.prod([1 if run[f] else -1 for f in chosen])
-            for chosen, value in size.items()
-        )
-
-    half = half_fraction(FACTORS)
-    full = [dict(zip(FACTORS, levels, strict=True)) for levels in product([False, True], repeat=5)]
-    for runs in (half, full):
-        values = np.array([[response(run), -response(run)] for run in runs])
-        for chosen, value in size.items():
-            np.testing.assert_allclose(effect(runs, values, *chosen), [value, -value], atol=1e-12)
-
-
 def test_a_run_sets_the_switches_that_the_world_has():
     run = {"plain_tasks": True, "same_features": False, "penalty": True}
     assert switched(Switches(same_features=True), run) == Switches(plain_tasks=True)
@@ -137,8 +102,3 @@ def test_a_run_sets_the_switches_that_the_world_has():
 def test_impossible_worlds_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         main_and_other_tasks(0, Switches(), **options)
-
-
-def test_an_unknown_factor_is_refused():
-    with pytest.raises(UsageError, match=r"no effect of \['f'\]: the factors are \['a', 'b'\]"):
-        contrast(half_fraction(["a", "b"]), "f")

@@ -10,8 +10,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from mtlbook.data import embedded
-from mtlbook.data.shifted_digits import (
+from mtlbook.book.data.shifted_digits import (
     CHANGES,
     blurred,
     inverted,
@@ -21,6 +20,7 @@ from mtlbook.data.shifted_digits import (
     thickened,
     two_domains,
 )
+from mtlbook.data import embedded
 from mtlbook.errors import UsageError
 
 IMAGES = torch.rand(5, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

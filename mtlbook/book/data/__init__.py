@@ -1,0 +1,1 @@
+"""Data sets of single pages and studies: worlds made for one experiment, readers of one survey."""
