@@ -1,8 +1,8 @@
 """What the parts of a training are told of a step: its place in the training, and its batches."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Shaped
 from torch import Tensor
@@ -49,3 +49,16 @@ class StepContext:
     def progress(self) -> float:
         """The share of the training that is done, from 0 to below 1."""
         return self.step / self.steps
+
+
+def each_tensor(function: Callable[[Tensor], Any], values: Any) -> Any:
+    """The same batch, dictionary or list with a function of each of its tensors.
+
+    PyTorch's `tree_map` does the same for any nesting, and takes a third of one seed's training.
+    """
+    if isinstance(values, Tensor):
+        return function(values)
+    if isinstance(values, dict):
+        return {name: each_tensor(function, own) for name, own in values.items()}
+    parts = [each_tensor(function, own) for own in values]
+    return Batch(*parts) if isinstance(values, Batch) else type(values)(parts)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mtlbook.errors import UsageError
-from mtlbook.training.context import Batch
+from mtlbook.training.context import Batch, each_tensor
 from mtlbook.training.pool import Pool
 from mtlbook.training.sampling import Plan, Turn
 
@@ -68,9 +68,8 @@ class Feed:
         batch = self._pool.take(stream.part, positions.repeat(1, self._trials, 1))
         if chosen is not None:
             batch = _about(batch, chosen.repeat(1, self._trials, 1), stream.tasks)
-        leaves, shape = tree_flatten(batch)
-        for step in zip(*leaves, strict=True):
-            yield tree_unflatten(list(step), shape)
+        for number in range(steps):
+            yield each_tensor(itemgetter(number), batch)
 
 
 def _about(

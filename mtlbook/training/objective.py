@@ -125,11 +125,14 @@ class StepLosses:
                 f"The objective computes the losses {list(losses)}, and its names are "
                 f"{list(names)}: name each of them."
             )
+        penalty = penalties[0] if penalties else None
+        if len(losses) == len(names) and not any(own.labelled for own in batches.values()):
+            stacked = torch.stack([losses[name] for name in names], dim=1)
+            return stacked, penalty, torch.ones_like(stacked, dtype=torch.bool)
         absent = torch.zeros_like(next(iter(losses.values())))
         about = [self._about(name, batches) if name in losses else absent.bool() for name in names]
         stacked = torch.stack([losses.get(name, absent) for name in names], dim=1)
-        marks = torch.stack([own.expand(len(absent)) for own in about], dim=1)
-        return stacked, penalties[0] if penalties else None, marks
+        return stacked, penalty, torch.stack([own.expand(len(absent)) for own in about], dim=1)
 
     @staticmethod
     def _about(name: str, batches: Mapping[str, Batch]) -> Bool[Tensor, "..."]:

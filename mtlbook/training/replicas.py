@@ -17,7 +17,7 @@ from mtlbook.layers.schedule import Scheduled, Stepped
 from mtlbook.layers.weight_norm import plain_weight_norm
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
-from mtlbook.training.context import Inputs
+from mtlbook.training.context import Inputs, each_tensor
 
 # Parameters and buffers by name, each stacked over the replicas: (replicas, ...).
 State = dict[str, Tensor]
@@ -138,8 +138,9 @@ class Replicas:
         def every(*arguments: Any) -> Any:
             now = self.state if state is None else state
             if not self._vectorise:
-                alone = tree_map(lambda values: values.squeeze(0), (now, *arguments))
-                return tree_map(lambda values: values.unsqueeze(0), one(*alone))
+                own = {name: values.squeeze(0) for name, values in now.items()}
+                rest = each_tensor(lambda values: values.squeeze(0), arguments)
+                return each_tensor(lambda values: values.unsqueeze(0), one(own, *rest))
             try:
                 return vmap(one)(now, *arguments)
             except RuntimeError as error:
