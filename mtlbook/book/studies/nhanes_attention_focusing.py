@@ -38,6 +38,7 @@ from torch import nn
 
 from mtlbook.book.data import nhanes
 from mtlbook.book.data.disguised import disguised
+from mtlbook.book.experiments.mean_loss_descent import mean_loss_descent
 from mtlbook.book.experiments.networks import hard_sharing
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.scaling import RawTable
@@ -46,7 +47,6 @@ from mtlbook.mechanisms.attention_focusing import sensitivities, share, squared_
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.sharing.input_lasso import InputLasso
 from mtlbook.training.fit import Fit, fit
-from mtlbook.training.mean_loss_descent import mean_loss_descent
 from mtlbook.training.sampling import Mixed
 from mtlbook.training.selection import select
 from mtlbook.training.settings import Settings

@@ -1,8 +1,8 @@
 r"""Section 6.3: cross-stitch units on overlaid digits of MNIST, by convolutional networks.
 
 The chapter's experiment in another place: two digits of MNIST in one image of 28 × 28 pixels, by
-the recipe of MultiMNIST (`mtlbook.data.overlaid_digits`), in 3,000 training, 500 validation and
-2,000 test images, made anew for each seed. All training images tell the digit on the right, 300 of
+the recipe of MultiMNIST (`mtlbook.book.data.overlaid_digits`), in 3,000 training, 500 validation
+and 2,000 test images, made anew for each seed. All training images tell the digit on the right, 300 of
 them the digit on the left. The network is a small LeNet: two convolutions of 5 × 5 with 10 and 20
 channels, each with a rectifier and max-pooling over 2 × 2, then 50 features; a linear head a task.
 
@@ -35,10 +35,10 @@ import torch
 from torch import Tensor, nn
 
 from mtlbook.architectures.cross_stitch import CrossStitch, parameter_groups
+from mtlbook.book.data.overlaid_digits import overlaid_mnist
 from mtlbook.book.experiments.networks import hard_sharing, linear_head
 from mtlbook.data import MultiTaskData
 from mtlbook.data.multi_task_data import Consecutive
-from mtlbook.data.overlaid_digits import overlaid_mnist
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
 from mtlbook.training.fit import Fit, fit, fit_trials

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from mtlbook.book.data import overlaid_digits
 from mtlbook.book.studies import overlaid_mnist as study
-from mtlbook.data import MultiTaskData, overlaid_digits
+from mtlbook.data import MultiTaskData
 from mtlbook.data.multi_task_data import Consecutive
 from mtlbook.training.fit import Fit, fit
 from mtlbook.training.settings import Settings

@@ -6,9 +6,9 @@ import torch
 from sklearn.linear_model import Lasso
 from torch import nn
 
+from mtlbook.book.experiments.mean_loss_descent import mean_loss_descent
 from mtlbook.errors import UsageError
 from mtlbook.sharing.input_lasso import InputLasso
-from mtlbook.training.mean_loss_descent import mean_loss_descent
 
 
 def normal(*shape, seed=0):

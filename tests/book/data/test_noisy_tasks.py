@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from mtlbook.book.data.noisy_tasks import noisy_tasks
 from mtlbook.data.constructed import related_tasks
-from mtlbook.data.noisy_tasks import noisy_tasks
 from mtlbook.data.synthetic import SyntheticDataset
 from mtlbook.errors import UsageError
 

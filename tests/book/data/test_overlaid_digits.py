@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mtlbook.data import embedded, mnist, overlaid_digits
+from mtlbook.book.data import overlaid_digits
+from mtlbook.book.data.overlaid_digits import overlay
+from mtlbook.data import embedded, mnist
 from mtlbook.data.images import LabelledImages
 from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
-from mtlbook.data.overlaid_digits import overlay
 from mtlbook.errors import UsageError
 
 SPLIT = Consecutive(train=300, validation=100, test=100)
