@@ -2,9 +2,10 @@ r"""Section 6.3: cross-stitch units on overlaid digits of MNIST, by convolutiona
 
 The chapter's experiment in another place: two digits of MNIST in one image of 28 × 28 pixels, by
 the recipe of MultiMNIST (`mtlbook.book.data.overlaid_digits`), in 3,000 training, 500 validation
-and 2,000 test images, made anew for each seed. All training images tell the digit on the right, 300 of
-them the digit on the left. The network is a small LeNet: two convolutions of 5 × 5 with 10 and 20
-channels, each with a rectifier and max-pooling over 2 × 2, then 50 features; a linear head a task.
+and 2,000 test images, made anew for each seed. All training images tell the digit on the right, 300
+of them the digit on the left. The network is a small LeNet: two convolutions of 5 × 5 with 10 and
+20 channels, each with a rectifier and max-pooling over 2 × 2, then 50 features; a linear head a
+task.
 
 The contestants are those of the chapter, by plain stochastic gradient descent with momentum 0.9.
 All take the same number of steps: 400 from scratch, then 200 at 0.03 times the learning rate.
