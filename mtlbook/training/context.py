@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from jaxtyping import Shaped
-from torch import Tensor
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
 
 # A tensor, or several by name: tokens and their mask.
 Inputs = Shaped[Tensor, "..."] | dict[str, Shaped[Tensor, "..."]]
@@ -49,6 +49,10 @@ class StepContext:
     def progress(self) -> float:
         """The share of the training that is done, from 0 to below 1."""
         return self.step / self.steps
+
+
+# What is added to the losses: computed from one replica's model and the step's context.
+Penalty = Callable[[nn.Module, StepContext], Float[Tensor, ""]]
 
 
 def each_tensor(function: Callable[[Tensor], Any], values: Any) -> Any:

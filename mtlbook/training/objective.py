@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,11 +10,8 @@ from torch.utils._pytree import tree_map
 
 from mtlbook.errors import UsageError
 from mtlbook.tasks import Task
-from mtlbook.training.context import Batch, StepContext
+from mtlbook.training.context import Batch, Penalty, StepContext
 from mtlbook.training.replicas import Replicas, State
-
-if TYPE_CHECKING:
-    from mtlbook.training.settings import Penalty
 
 Losses = Mapping[str, Float[Tensor, ""]]
 
@@ -81,7 +77,7 @@ class StepLosses:
     """
 
     def __init__(
-        self, replicas: Replicas, objective: Objective, regulariser: "Penalty | None"
+        self, replicas: Replicas, objective: Objective, regulariser: Penalty | None
     ) -> None:
         self._replicas, self._objective, self._regulariser = replicas, objective, regulariser
         self.earlier: State = {}

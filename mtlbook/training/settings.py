@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mtlbook.combiner import Combiner
 from mtlbook.data.multi_task_data import PARTS, Holdout
 from mtlbook.errors import UsageError
-from mtlbook.training.context import StepContext
+from mtlbook.training.context import Penalty, StepContext
 from mtlbook.training.objective import Objective
 from mtlbook.training.sampling import Mixed, Sampler
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # From named parameters, each stacked over the seeds (seeds first), to an optimiser of them.
 Optimiser = Callable[[list[tuple[str, Tensor]]], torch.optim.Optimizer]
-Penalty = Callable[[nn.Module, StepContext], Float[Tensor, ""]]
 AfterStep = Callable[[nn.Module, StepContext], Mapping[str, Tensor]]
 # From each task's validation loss to the one number that decides which weights are kept.
 Criterion = Callable[[Mapping[str, Float[Tensor, " replicas"]]], Float[Tensor, " replicas"]]
