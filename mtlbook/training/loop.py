@@ -118,17 +118,17 @@ class Training:
 
     def _take(self, steps: int) -> None:
         """Take some optimiser steps and note the mean of each loss over them."""
-        names = self.objective.names
-        shape = (steps, len(self.members), len(names))
-        losses = torch.empty(shape, dtype=torch.float64, device=self.device)
-        about = torch.zeros(shape, dtype=torch.bool, device=self.device)
-        for number, turn, batches in self.feed.steps(range(self.step, self.step + steps)):
-            row = number - self.step
-            losses[row], about[row] = self._one_step(number, turn, batches)
+        taken = [
+            self._one_step(number, turn, batches)
+            for number, turn, batches in self.feed.steps(range(self.step, self.step + steps))
+        ]
+        # On the CPU, since not every device has float64.
+        losses, about = (torch.stack(own).cpu() for own in zip(*taken, strict=True))
+        losses = losses.double()
         self._check_finite(losses, about)
         self.step += steps
-        seen = torch.where(about, losses, torch.nan)
-        self.history.append((self.step, "train", names, seen.nanmean(0).cpu()))
+        seen = torch.where(about, losses, torch.nan).nanmean(0)
+        self.history.append((self.step, "train", self.objective.names, seen))
 
     def _one_step(
         self, number: int, turn: Turn, batches: Mapping[str, Batch]
@@ -169,7 +169,7 @@ class Training:
     def _check_finite(self, losses: Tensor, about: Tensor) -> None:
         """Raise for the first loss that is not finite, of a replica that still trains."""
         training = self.stopping.training.view(1, -1, 1)
-        wrong = torch.nonzero((~torch.isfinite(losses) & about).cpu() & training)
+        wrong = torch.nonzero(~torch.isfinite(losses) & about & training)
         if len(wrong):
             step, member, loss = wrong[0].tolist()
             value, name = float(losses[step, member, loss]), self.objective.names[loss]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ class Replicas:
         self._clocks = _clocks(self.modules[0])
         self._vectorise = vectorise and times * len(seeds) > 1
 
-    @property
+    @cached_property
     def trained(self) -> State:
         """The parameters that are not frozen, by name."""
         return {name: own for name, own in self.parameters.items() if own.requires_grad}

@@ -10,7 +10,7 @@ from torch import Tensor
 from mtlbook.book.exercises import WrongAnswer, exercise
 
 
-def trained_numbers(inputs: int, width: int, tasks: int) -> tuple[int, int]:
+def trainable_parameters(inputs: int, width: int, tasks: int) -> tuple[int, int]:
     """Of one network with a hidden layer and a head for each task, and of one network a task."""
     trunk = (inputs + 1) * width
     head = width + 1
@@ -37,26 +37,26 @@ def common_slope(
 
 @exercise(
     "3.1.a",
-    "Count the trained numbers of a network with one hidden layer that several regressions share, "
-    "and of a separate network for each.",
-    reference=trained_numbers,
+    "Count the trainable parameters of a network with one hidden layer that several regressions "
+    "share, and of a separate network for each.",
+    reference=trainable_parameters,
 )
-def _check_trained_numbers(answer: Callable[[int, int, int], tuple[int, int]]) -> None:
+def _check_trainable_parameters(answer: Callable[[int, int, int], tuple[int, int]]) -> None:
     shared, separate = answer(20, 8, 16)
     if shared == 20 * 8 + 16 * 8:
         raise WrongAnswer("every layer has biases, too: one for each of its outputs")
     if shared == 20 * 8 + 8 + 8 + 1:
         raise WrongAnswer("the trunk is shared, but each task has a head of its own")
-    if (separate, shared) == trained_numbers(20, 8, 16):
+    if (separate, shared) == trainable_parameters(20, 8, 16):
         raise WrongAnswer("return the shared network's count first, then the separate ones' sum")
-    if shared != trained_numbers(20, 8, 16)[0]:
+    if shared != trainable_parameters(20, 8, 16)[0]:
         raise WrongAnswer("the trunk has (inputs + 1) · width numbers, each head width + 1")
     if separate == shared:
         raise WrongAnswer("separate networks share nothing: each has a trunk of its own")
     for sizes in ((20, 8, 16), (64, 32, 3), (5, 4, 1)):
-        if tuple(answer(*sizes)) != trained_numbers(*sizes):
+        if tuple(answer(*sizes)) != trainable_parameters(*sizes):
             raise WrongAnswer(
-                f"for inputs, width, tasks = {sizes} the counts are {trained_numbers(*sizes)}"
+                f"for inputs, width, tasks = {sizes} the counts are {trainable_parameters(*sizes)}"
             )
 
 
