@@ -151,7 +151,7 @@ def parameter_groups(
     """The optimiser's groups: α with its own, larger learning rate, behind all other parameters.
 
     Usable as `torch.optim.SGD(parameter_groups(model.named_parameters(), 1e-3))` and as
-    `fit(optimiser=lambda named: torch.optim.SGD(parameter_groups(named, 1e-3)))`.
+    `Settings(optimiser=lambda named: torch.optim.SGD(parameter_groups(named, 1e-3)))`.
 
     Arguments:
         named_parameters: of a `CrossStitch`, or of a model that contains one.

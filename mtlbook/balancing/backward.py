@@ -8,9 +8,8 @@ from torch import Tensor
 
 from mtlbook.balancing.shared_parameters import (
     Losses,
-    last_shared_weight,
+    find_last_shared_weight,
     shared_and_own,
-    shared_parameters,
 )
 from mtlbook.balancing.task_gradients import task_gradients
 from mtlbook.combiner import Combiner, Evidence
@@ -82,8 +81,9 @@ def backward(
             where = shared
             # Replicas differ in which of their tasks have labels; accelerators take all at once.
             own = own if shared and values.ndim == 1 and values.device.type == "cpu" else None
-        elif shared_parameters(losses, parameters):
-            where = [last_shared_weight(losses, parameters, values.ndim - 1)]
+        else:
+            last = find_last_shared_weight(losses, parameters, values.ndim - 1)
+            where = [] if last is None else [last]
         kept = own is None or retain_graph
         gradients = task_gradients(each, where, own=own, retain_graph=kept)
         gramian = slopes[..., None] * gradients.gramian * slopes[..., None, :]
@@ -96,7 +96,7 @@ def backward(
 
     if gradients is not None and shared:
         gradients.accumulate(weights * slopes)
-    trained = [each for each in combiner.parameters() if each.requires_grad]
+    trained = [parameter for parameter in combiner.parameters() if parameter.requires_grad]
     by_heads = weights if combiner.heads == "weighted" else labelled.to(weights)
     if trained:
         (by_heads * transformed).sum().backward(inputs=trained)

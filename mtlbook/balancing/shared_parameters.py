@@ -62,15 +62,23 @@ def last_shared_weight(losses: Losses, parameters: Iterable[Tensor], replicas: i
     Raises:
         UsageError: where the tasks share no parameter.
     """
-    reached = _reached(losses)
-    shared = [p for p in parameters if reached.get(id(p), (0, 0))[0].bit_count() > 1]
-    if not shared:
+    last = find_last_shared_weight(losses, parameters, replicas)
+    if last is None:
         raise UsageError(
             "The tasks share no parameter, so that there is no last shared layer: use a network "
             "with a trunk, or a combiner that needs no gradients."
         )
+    return last
+
+
+def find_last_shared_weight(
+    losses: Losses, parameters: Iterable[Tensor], replicas: int = 0
+) -> Tensor | None:
+    """`last_shared_weight`, or None where the tasks share no parameter."""
+    reached = _reached(losses)
+    shared = [p for p in parameters if reached.get(id(p), (0, 0))[0].bit_count() > 1]
     weights = [p for p in shared if p.ndim - replicas >= 2] or shared
-    return max(weights, key=lambda parameter: reached[id(parameter)][1])
+    return max(weights, key=lambda parameter: reached[id(parameter)][1], default=None)
 
 
 def _reached(losses: Losses) -> dict[int, tuple[int, int]]:

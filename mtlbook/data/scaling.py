@@ -1,7 +1,8 @@
 """Standardising with what training rows say: nothing of a test row enters the scale of its inputs.
 
 Loaders give tables in their own units. `scaled` puts a table into units of one seed's training
-rows, and is called once a seed: `fit(build, lambda seed: scaled(table, split, seed), split=split)`.
+rows, and is called once a seed: `data=lambda seed: scaled(table, split, seed)`, with the split of
+the training's `Settings`.
 """
 
 from collections.abc import Sequence

@@ -87,7 +87,7 @@ def regulariser(
     task: str,
     strength: float,
 ) -> Callable[..., Penalty]:
-    """λ E_h as a penalty on a model, for `fit(regulariser=...)` or any training loop.
+    """λ E_h as a penalty on a model, for `Settings(regulariser=...)` or any training loop.
 
     Arguments:
         hint: takes the model's values for each of `inputs`: `oddness`, or

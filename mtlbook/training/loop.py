@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.errors import UsageError
-from mtlbook.training.context import Batch, StepContext
+from mtlbook.training.context import Batch, StepContext, each_tensor
 from mtlbook.training.evaluation import Evaluator, table_of_each_trial
 from mtlbook.training.feed import Feed
 from mtlbook.training.gradients import Combiners
@@ -69,7 +69,7 @@ class Training:
         self.tasks = pool.tasks
         self.names = tuple(task.name for task in self.tasks)
         first = self.pool.take("train", torch.zeros(len(self.members), 1, dtype=torch.long))
-        example = tree_map(lambda values: values[0], first.inputs)
+        example = each_tensor(itemgetter(0), first.inputs)
         self.inference = self.replicas.operations(example, self.tasks)
         of_stream = {name: stream.tasks for name, stream in plan.streams.items()}
         self.objective = settings.objective or task_losses(self.tasks, of_stream)
