@@ -275,8 +275,8 @@ class Diagram:
             if not any(_crosses(curve, box) for box in others):
                 return curve
         raise UsageError(
-            f"the arrow from {arrow.start!r} to {arrow.end!r} would cross a box: set bend (1 above, "
-            "-1 below, 0 straight) or move a box"
+            f"the arrow from {arrow.start!r} to {arrow.end!r} would cross a box: set bend "
+            "(1 above, -1 below, 0 straight) or move a box"
         )
 
 
