@@ -9,7 +9,6 @@ import os
 import random
 import struct
 from collections.abc import Collection
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +28,7 @@ from mtlbook.book import figures, studies
 from mtlbook.book.files import write_atomically
 from mtlbook.book.parameters import COMMON, Rule, check
 from mtlbook.book.progress import progress
+from mtlbook.book.table import render
 from mtlbook.errors import UsageError
 from mtlbook.statistics import paired_effect
 from mtlbook.training.progress import show_with
@@ -128,17 +128,7 @@ class Page:
 
     def table(self, frame: pd.DataFrame, *, digits: int = 3, caption: str | None = None) -> None:
         """Show a table with a fixed number of decimals; a named index becomes columns."""
-        if any(name is not None for name in frame.index.names):
-            frame = frame.reset_index()
-        style = {
-            "index": not isinstance(frame.index, pd.RangeIndex),
-            "float_format": lambda value: _fixed(value, digits),
-            "na_rep": "–",
-        }
-        text, html = frame.to_string(**style), frame.to_html(**style, border=0)
-        if caption:
-            text = f"{caption}\n{text}"
-            html = html.replace(">\n", f">\n  <caption>{escape(caption)}</caption>\n", 1)
+        text, html = render(frame, digits, caption)
         display({"text/plain": text, "text/html": html}, raw=True)
 
     def _own_claim(self, id: str) -> ledger.Claim:  # noqa: A002
@@ -233,11 +223,6 @@ def _png(figure: Figure) -> bytes:
     # matplotlib writes its version into a PNG unless told not to.
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _fixed(value: float, digits: int) -> str:
-    text = f"{value:.{digits}f}"
-    return text[1:] if text.startswith("-") and float(text) == 0 else text  # no −0.000
 
 
 def _claim_text(claim: ledger.Claim, record: ledger.Record) -> str:
