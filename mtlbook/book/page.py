@@ -8,7 +8,7 @@ import base64
 import os
 import random
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -27,11 +27,10 @@ from mtlbook.book import claims as ledger
 from mtlbook.book import figures, studies
 from mtlbook.book.files import write_atomically
 from mtlbook.book.parameters import COMMON, Rule, check
-from mtlbook.book.progress import progress
+from mtlbook.book.progress import Item, each, show_progress
 from mtlbook.book.table import render
 from mtlbook.errors import UsageError
 from mtlbook.statistics import paired_effect
-from mtlbook.training.progress import show_with
 
 DOTS_PER_INCH = 150
 SCREEN_PIXELS_PER_INCH = 96
@@ -70,7 +69,7 @@ class Page:
         torch.set_num_threads(1)
         _seed_global_generators(first)
         figures.theme()
-        show_with(progress)
+        show_progress()
 
     def claim(
         self,
@@ -97,6 +96,14 @@ class Page:
         self._records = ledger.merge(self._records, [record])
         ledger.write_section(_output() / "claims" / f"{self.section}.json", self._records)
         print(_claim_text(claim, record))  # noqa: T201
+
+    def progress(self, items: Iterable[Item], what: str) -> Iterator[Item]:
+        """The items of a loop one by one, showing how many are done and what time is left.
+
+        For loops that train or solve: `for overlap in page.progress(overlaps, "overlaps"):`.
+        Trainings within share its line, which is gone when the cell ends.
+        """
+        return each(items, what)
 
     def study(self, name: str) -> studies.Record:
         """What a study of this section found on downloaded data, as it was recorded."""
