@@ -263,6 +263,31 @@ def test_a_mistyped_parameter_is_refused_in_a_real_kernel(executed):
     )
 
 
+@pytest.mark.parametrize(
+    ("cell", "name", "message"),
+    [
+        (OPENING.replace("dataset=OneOf('digits')", ""), "UsageError", "parameter seeds = -1"),
+        ("from mtlbook.book import exercises\nexercises.get('3.1.q')", "UsageError", "unknown ex"),
+        (
+            "from mtlbook.training.fit import TrainingDivergedError\n"
+            "raise TrainingDivergedError('lower the rate')",
+            "TrainingDivergedError",
+            "lower the rate",
+        ),
+    ],
+    ids=["impossible parameter", "another module", "another kind"],
+)
+def test_a_usage_error_shows_its_message_and_nothing_of_the_library(
+    cell, name, message, executed, tmp_path
+):
+    with pytest.raises(papermill.PapermillExecutionError, match=f"{name}: {message}") as raised:
+        executed(PARAMETER_CELL.replace("4", "-1"), cell)
+    assert (raised.value.ename, raised.value.evalue.startswith(message)) == (name, True)
+    ran = nbformat.read(tmp_path / "ran.ipynb", as_version=4)
+    ((error,),) = [one.outputs for one in ran.cells if one.cell_type == "code" and one.outputs]
+    assert error.traceback == [f"{name}: {error.evalue}"]
+
+
 def test_a_real_kernel_takes_parameters_and_shows_only_what_can_be_compared(executed):
     ran = executed(
         PARAMETER_CELL,
