@@ -1,10 +1,11 @@
 """Hashes that tell whether a chapter's results are still those of its source."""
 
+import ast
 import hashlib
 import json
 from collections.abc import Mapping
 
-from mtlbook.book.runner.cells import read_cells
+from mtlbook.book.runner.cells import read_cells, without_magic
 
 
 def source_hash(notebook: str) -> str:
@@ -13,8 +14,41 @@ def source_hash(notebook: str) -> str:
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
+WORDS = ("page.answer", "page.finding", "page.figure", "page.model", "page.table")
+"""Calls that show what was computed, and compute nothing."""
+
+
+def results_hash(notebook: str) -> str:
+    """The hash of what a notebook computes: without prose, outputs, comments and layout."""
+    cells = [_computed(cell.source) for cell in read_cells(notebook) if cell.kind == "code"]
+    return hashlib.sha256(json.dumps([one for one in cells if one]).encode()).hexdigest()
+
+
+def _computed(source: str) -> str:
+    try:
+        tree = ast.parse(without_magic(source))
+    except (SyntaxError, ValueError):
+        return source  # its own line in a traceback will say so
+    kept = [statement for statement in tree.body if not _shows(statement)]
+    return "\n".join(map(ast.unparse, kept))
+
+
+def _shows(statement: ast.stmt) -> bool:
+    """Whether a statement is words: a text alone, or a call that shows."""
+    match statement:
+        case ast.Expr(value=ast.Call(func=function)):
+            return ast.unparse(function) in WORDS
+        case ast.Expr(value=ast.Constant()):
+            return True
+    return False
+
+
 def fingerprint(
-    notebook: str, code: str, requirements: bytes, parameters: Mapping[str, object]
+    notebook: str,
+    code: str,
+    requirements: bytes,
+    parameters: Mapping[str, object],
+    ledger: Mapping[str, bytes],
 ) -> str:
     """The hash of all that a chapter's results depend on.
 
@@ -23,11 +57,13 @@ def fingerprint(
         code: the hash of what it reaches of the package.
         requirements: the lock of the dependencies.
         parameters: those that differ from the notebook's own.
+        ledger: the files of what other pages or seeds found that it may show.
     """
     parts = [
         source_hash(notebook),
         code,
         hashlib.sha256(requirements).hexdigest(),
         json.dumps(parameters, sort_keys=True),
+        *(f"{name} {hashlib.sha256(ledger[name]).hexdigest()}" for name in sorted(ledger)),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
