@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mtlbook.book import replication
 from mtlbook.book.parameters import Rule, read, shown
 from mtlbook.book.runner.cells import Cell, read_cells, reads_ledger
 from mtlbook.errors import UsageError
@@ -36,6 +37,16 @@ class Book:
     notebooks: Path
     root: Path | None
     chapters: list[Chapter]
+
+    @property
+    def figures(self) -> Path | None:
+        """The committed figures and ledgers; none where the notebooks lie outside a clone."""
+        return self.root / "figures" if self.root else None
+
+    @property
+    def replication(self) -> Path | None:
+        """The file of the committed replication, whether it is there or not."""
+        return self.figures / replication.FILE if self.figures else None
 
     @property
     def requirements(self) -> bytes:

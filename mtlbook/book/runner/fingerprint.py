@@ -18,10 +18,26 @@ WORDS = ("page.answer", "page.finding", "page.figure", "page.model", "page.table
 """Calls that show what was computed, and compute nothing."""
 
 
-def results_hash(notebook: str) -> str:
-    """The hash of what a notebook computes: without prose, outputs, comments and layout."""
-    cells = [_computed(cell.source) for cell in read_cells(notebook) if cell.kind == "code"]
-    return hashlib.sha256(json.dumps([one for one in cells if one]).encode()).hexdigest()
+def results_fingerprint(notebook: str, code: str, parameters: Mapping[str, object]) -> str:
+    """The hash of what the effects that a chapter finds depend on.
+
+    Not so of prose and outputs, of comments and layout, of what only shows, or of the lock: other
+    versions of the dependencies change the last digits, and no verdict.
+
+    Arguments:
+        notebook: its text.
+        code: the hash of what its effects depend on in the package.
+        parameters: all of the notebook's.
+    """
+    cells = [cell for cell in read_cells(notebook) if cell.kind == "code"]
+    # The parameters' cell holds the committed values, and others are asked for.
+    computed = [_computed(cell.source) for cell in cells if "parameters" not in cell.tags]
+    parts = [
+        json.dumps([one for one in computed if one]),
+        code,
+        json.dumps(parameters, sort_keys=True),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _computed(source: str) -> str:

@@ -25,6 +25,7 @@ EXECUTES = "mtlbook.book.runner.worker"
 NO_TABLES = {".py", ".pyc", ".typed"}
 
 SHOWING = (
+    "mtlbook.book.card",
     "mtlbook.book.diagram",
     "mtlbook.book.exercises",
     "mtlbook.book.figures",
