@@ -42,7 +42,8 @@ def ran(mtlbook: Cli) -> list[str]:
 def test_they_run_last_and_are_right_after_one_command(book: Path, mtlbook: Cli) -> None:
     first = book / "notebooks" / "0_title.ipynb"
     assert mtlbook("run", "--update", "--jobs", "1") == 0
-    assert ran(mtlbook) == ["3.1", "3.2", "0", "10"]
+    assert sorted(ran(mtlbook)[:2]) == ["3.1", "3.2"]
+    assert sorted(ran(mtlbook)[2:]) == ["0", "10"]
     assert shown(first) == "['c3.1 with 4 seeds', 'c3.2 with 4 seeds'] []"
     assert shown(book / "notebooks/10_part/10_title.ipynb") == shown(first)
     assert files(book / "figures") == {"claims.json", "3_1_effect.png", "3_2_effect.png"}
@@ -52,7 +53,8 @@ def test_they_run_last_and_are_right_after_one_command(book: Path, mtlbook: Cli)
     page = book / "notebooks" / "3_part" / "3_2_title.ipynb"
     page.write_text(page.read_text().replace("seeds = 4", "seeds = 5"))
     assert mtlbook("run", "--update", "--jobs", "1") == 0
-    assert ran(mtlbook) == ["3.2", "0", "10"]
+    assert ran(mtlbook)[0] == "3.2"
+    assert sorted(ran(mtlbook)[1:]) == ["0", "10"]
     assert shown(first) == "['c3.1 with 4 seeds', 'c3.2 with 5 seeds'] []"
 
 
@@ -74,17 +76,20 @@ def test_a_replication_outdates_the_pages_that_show_it(book: Path, mtlbook: Cli)
     assert mtlbook("run") == 0
     replicate(book, "3.1", effect=1.0)
     assert mtlbook("run", "--jobs", "1") == 0
-    assert ran(mtlbook) == ["3.1", "0", "10"]
+    assert ran(mtlbook)[0] == "3.1"
+    assert sorted(ran(mtlbook)[1:]) == ["0", "10"]
     assert shown(book / "build/notebooks/0_title.ipynb").endswith(" ['3.1']")
     replicate(book, "3.1", effect=2.0)
     assert mtlbook("run", "--jobs", "1") == 0
-    assert ran(mtlbook) == ["3.1", "0", "10"]
+    assert ran(mtlbook)[0] == "3.1"
+    assert sorted(ran(mtlbook)[1:]) == ["0", "10"]
     names = book / "notebooks/3_part/3_2_title.ipynb"
     names.write_text(names.read_text().replace("# Title", "Beside c3.1.\\n\\n# Title"))
     assert mtlbook("run") == 0
     replicate(book, "3.1", effect=3.0)
     assert mtlbook("run", "--jobs", "1") == 0
-    assert ran(mtlbook) == ["3.1", "3.2", "0", "10"]
+    assert sorted(ran(mtlbook)[:2]) == ["3.1", "3.2"]
+    assert sorted(ran(mtlbook)[2:]) == ["0", "10"]
 
 
 def test_a_failed_page_leaves_what_is_committed_of_it(book: Path, mtlbook: Cli) -> None:

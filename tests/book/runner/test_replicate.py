@@ -73,7 +73,7 @@ def test_a_failing_page_stops_no_other_and_an_unrecorded_run_is_not_repeated(
 ) -> None:
     chapter(book / "notebooks", "3.3", "raise ValueError('bad')")
     assert mtlbook("replicate") == 1
-    assert "3.3 Title of 3.3 failed in code cell 2: ValueError: bad" in mtlbook.err
+    assert "3.3 Title of 3.3 failed in code cell 3: ValueError: bad" in mtlbook.err
     recorded = (book / "figures" / "replication.json").read_bytes()
     assert list(json.loads(recorded)["pages"]) == ["3.1", "3.2"]
     (book / "figures" / "replication.json").unlink()  # as if it ended between two writes
