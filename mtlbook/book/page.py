@@ -275,7 +275,7 @@ def _one_per_seed(id: str, side: str, values: ArrayLike, seeds: Sequence[int]) -
             f"seeds, not an array of shape {array.shape}"
         )
     if not np.isfinite(array).all():
-        wrong = [seeds[i] for i in np.flatnonzero(~np.isfinite(array))]
+        wrong = [seeds[i] for i in np.flatnonzero(~np.isfinite(array)).tolist()]
         raise UsageError(f"claim {id!r}: {side} is not finite for seeds {wrong}")
     return array
 
