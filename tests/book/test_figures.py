@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from mtlbook.book import figures
+from mtlbook.book import drawing, figures
 from mtlbook.errors import UsageError
 from mtlbook.statistics import interval
 
@@ -336,7 +336,7 @@ def test_series_of_a_trade_off_differ_in_colour_and_marker():
 
 
 def test_there_are_as_many_line_styles_as_markers_and_all_differ():
-    assert len(set(figures.MARKERS)) == len(set(figures.DASHES)) == len(figures.MARKERS)
+    assert len(set(drawing.MARKERS)) == len(set(drawing.DASHES)) == len(drawing.COLOURS)
 
 
 def test_more_series_than_can_be_told_apart_are_refused():
