@@ -117,12 +117,13 @@ def contradictions(
             faults.append(f"{one['id']}: its role on {one['data']} is not that of claims.toml")
         if one["notebook"] != paths.get(one["section"]):
             faults.append(f"{one['id']}: {one['notebook']!r} is not the section's notebook")
-    recorded = {(one["id"], one["data"]) for one in records}
+    # A page records a claim on one data set of each role at least; others are its parameter's.
+    recorded = {(one["id"], one["role"]) for one in records}
     faults += [
-        f"{claim['id']} is not recorded on {data} though section {claim['section']} has a notebook"
+        f"{claim['id']} has no record of {role} though section {claim['section']} has a notebook"
         for claim in claims
-        for data in claim["roles"]
-        if claim["section"] in paths and (claim["id"], data) not in recorded
+        for role in dict.fromkeys(claim["roles"].values())
+        if claim["section"] in paths and (claim["id"], role) not in recorded
     ]
     tested = {one["section"] for one in records}
     return faults + [f"{path} records no claim" for key, path in paths.items() if key not in tested]
