@@ -257,7 +257,12 @@ def shown(book: Book) -> list[str]:
     texts = [output.text for output in book.outputs if output.output_type == "stream"]
     for output in book.outputs:
         data = output.get("data", {})
-        texts += [str(text) for kind, text in data.items() if not kind.startswith("image/")]
+        # An image within HTML is as many random characters, among them any pattern.
+        texts += [
+            re.sub(r"data:image/[^\"]*", "", str(text))
+            for kind, text in data.items()
+            if not kind.startswith("image/")
+        ]
     return texts
 
 

@@ -29,8 +29,10 @@ penalties = [0.0, -1.0]  # the dial
 """
 IMAGE = new_output(
     "display_data",
-    data={"image/png": "AAAA", "text/plain": "The loss falls."},
-    metadata={"image/png": {"alt": "The loss falls."}},
+    data={
+        "text/html": '<figure><img alt="It falls." src="data:image/png;base64,AA+/var/A"></figure>',
+        "text/plain": "Figure 3.1.1. The loss falls.",
+    },
 )
 EXERCISES = """\
 from mtlbook.book import exercises
@@ -221,7 +223,8 @@ def late_result(book: Book) -> None:
 
 
 def image_without_text(book: Book) -> None:
-    book.code_cells[3].outputs[0].metadata = {}
+    html = book.code_cells[3].outputs[0].data
+    html["text/html"] = html["text/html"].replace("It falls.", "")
 
 
 def empty_cell(book: Book) -> None:
@@ -264,6 +267,7 @@ FAULTS: list[tuple[Check, Callable[[Book], None]]] = [
     (hygiene.strict, code("# NBVAL_IGNORE_OUTPUT\nimport torch")),
     (hygiene.strict, code("torch.ones(1);")),
     (hygiene.images_have_alternative_texts, image_without_text),
+    (hygiene.images_have_alternative_texts, shown("image/png", "AAAA")),
     (hygiene.images_have_alternative_texts, shown("text/html", '<img src="a.png">')),
     (hygiene.images_have_alternative_texts, prose(1, "![The net]", "![]")),
     (hygiene.structure, prose(0, "# 3.1", "3.1")),
@@ -465,8 +469,14 @@ def test_functions_that_differ_or_lie_in_the_package_alone_are_no_copies() -> No
 
 
 CLAIMS = [
-    {"id": "3.1-a", "section": "3.1", "statement": "It helps.", "smallest": 1.0},
-    {"id": "9-later", "section": "9", "statement": "Not tested yet.", "smallest": 1.0},
+    {
+        "id": "3.1-a",
+        "section": "3.1",
+        "statement": "It helps.",
+        "smallest": 1.0,
+        "roles": {"digits": "real data"},
+    },
+    {"id": "9-later", "section": "9", "statement": "Later.", "smallest": 1.0, "roles": {"a": "b"}},
 ]
 RECORD = {
     "id": "3.1-a",
@@ -481,6 +491,7 @@ RECORD = {
     "verdict": "supported",
     "data": "digits",
     "notebook": PATH.as_posix(),
+    "role": "real data",
 }
 
 
@@ -493,19 +504,34 @@ def test_a_good_ledger_passes() -> None:
     ("effect", "low", "high", "verdict"),
     [
         (2.0, 1.5, 2.5, "supported"),
-        (-2.0, -2.5, -1.5, "contradicted"),
+        (-2.0, -2.5, -1.5, "harmful"),
         (0.5, 0.1, 0.9, "negligible"),
-        (0.5, 0.1, 1.5, "inconclusive"),
-        (2.0, -0.1, 4.0, "inconclusive"),
+        (-0.5, -1.5, 0.9, "refuted"),
+        (0.5, 0.1, 1.5, "slight"),
+        (2.0, -0.1, 4.0, "undecided"),
     ],
 )
 def test_the_verdict_is_that_of_the_numbers(
     effect: float, low: float, high: float, verdict: str
 ) -> None:
     numbers = {"effect": effect, "low": low, "high": high}
-    for said in ("supported", "contradicted", "negligible", "inconclusive"):
+    for said in ("supported", "harmful", "negligible", "refuted", "slight", "undecided"):
         ledger = {"claims": [RECORD | numbers | {"verdict": said}]}
         assert (ledger_faults([good()], CLAIMS, ledger) == []) == (said == verdict)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 3.9, "passed"), (-0.1, 0.9, "failed"), (-0.1, 4.0, "undecided")],
+)
+def test_a_control_passes_where_the_mechanism_makes_a_difference(
+    low: float, high: float, verdict: str
+) -> None:
+    claims = [CLAIMS[0] | {"roles": {"digits": "mechanism off"}}]
+    numbers = {"role": "mechanism off", "low": low, "high": high, "effect": 0.5}
+    for said in ("passed", "failed", "undecided"):
+        ledger = {"claims": [RECORD | numbers | {"verdict": said}]}
+        assert (ledger_faults([good()], claims, ledger) == []) == (said == verdict)
 
 
 @pytest.mark.parametrize(
@@ -520,6 +546,7 @@ def test_the_verdict_is_that_of_the_numbers(
         {"effect": 2.0000001},
         {"high": float("inf")},
         {"data": ""},
+        {"role": "mechanism present"},
         {"notebook": "notebooks/other.ipynb"},
         {"more": 1},
     ],
