@@ -18,6 +18,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbval.plugin import comment_markers, metadata_tags
 
+from mtlbook.book.runner.cells import Cell, reads_ledger
 from tests.project import importable_dependencies, imported
 
 LEAST_SEEDS = 16
@@ -60,6 +61,14 @@ class Book:
         return section_of(self.path.stem)
 
     @property
+    def reads_ledger(self) -> bool:
+        """Whether the page is made from what the others found: it experiments with nothing."""
+        return reads_ledger(
+            Cell(one.cell_type, one.source, tuple(one.metadata.get("tags", [])))
+            for one in self.notebook.cells
+        )
+
+    @property
     def code_cells(self) -> list[NotebookNode]:
         """All code cells."""
         return [cell for cell in self.notebook.cells if cell.cell_type == "code"]
@@ -98,10 +107,16 @@ def parse(source: str) -> ast.Module | None:
 
 
 def name(book: Book) -> list[str]:
-    """The file is `<section>_<title>.ipynb` in a folder with the number of its chapter."""
+    """The file is `<section>_<title>.ipynb` in a folder with the number of its chapter.
+
+    The page that the book begins with, section 0, lies in no chapter's folder.
+    """
     file, folder = FILE_NAME.fullmatch(book.path.stem), FOLDER_NAME.fullmatch(book.path.parent.name)
     if not file:
         return [f"{book.path.name} is not <section>_<title>.ipynb in small letters"]
+    if book.section == "0":
+        wrong = book.path.parent.as_posix() != "notebooks"
+        return [f"section 0 lies in {book.path.parent}, not in notebooks"] if wrong else []
     if not folder or len(book.path.parts) != 3 or book.path.parts[0] != "notebooks":
         return [f"{book.path.parent} is not notebooks/<chapter>_<title>"]
     if folder[1] != file[1].split("_")[0]:
@@ -123,12 +138,17 @@ def executed(book: Book) -> list[str]:
 
 
 def parameters(book: Book) -> list[str]:
-    """The first code cell, and no other, is tagged `parameters` and holds commented literals."""
+    """The first code cell, and no other, is tagged `parameters` and holds commented literals.
+
+    A page that reads the ledger may have none.
+    """
     tagged = [
         number
         for number, cell in enumerate(book.code_cells)
         if "parameters" in cell.metadata.get("tags", [])
     ]
+    if book.reads_ledger and not tagged:
+        return []
     if tagged != [0]:
         return [f"the first code cell alone must be tagged `parameters`; tagged are {tagged}"]
     source = book.code_cells[0].source
@@ -145,7 +165,7 @@ def parameters(book: Book) -> list[str]:
                     faults.append(f"parameter {target} has no comment on its line")
             case _:
                 faults.append(f"not a literal assignment: {ast.unparse(statement)}")
-    return faults + common_parameters(values)
+    return faults if book.reads_ledger else faults + common_parameters(values)
 
 
 def literal_assignment(statement: ast.stmt) -> tuple[str, object] | None:
@@ -272,17 +292,24 @@ def images_have_alternative_texts(book: Book) -> list[str]:
 
 
 def structure(book: Book) -> list[str]:
-    """The parts that every notebook has, as far as a program can see them."""
+    """The parts that every notebook has, as far as a program can see them.
+
+    A page that reads the ledger teaches no method: it has a title that says what it is of.
+    """
     first = book.notebook.cells[0].source if book.notebook.cells else ""
     headings = re.findall(r"^(#+) +(.+?) *$", "\n".join(book.prose), re.MULTILINE)
     titles = [text for marks, text in headings if marks == "#"]
     wanted = {
         "the notebook must start with its title": re.match(r"# \S", first),
+        "there must be one title": len(titles) == 1,
+    }
+    if book.reads_ledger:
+        return [fault for fault, good in wanted.items() if not good]
+    wanted |= {
         f"the first cell must name section {book.section}": re.search(
             rf"(?:§|[Ss]ection) ?{re.escape(book.section)}(?![.\d]*\d)", first
         ),
         "the first cell must cite Ruder (2017)": "Ruder" in first and "2017" in first,
-        "there must be one title": len(titles) == 1,
         "an equation is missing": any("$$" in text for text in book.prose),
     }
     faults = [fault for fault, good in wanted.items() if not good]
@@ -295,7 +322,7 @@ def structure(book: Book) -> list[str]:
 
 
 def exercises(book: Book) -> list[str]:
-    """There are exercises of this section that the reader can check."""
+    """There are exercises of this section that the reader can check, where there are methods."""
     ids = [
         call.args[0].value
         for tree in book.trees
@@ -310,7 +337,7 @@ def exercises(book: Book) -> list[str]:
         for one in ids
         if str(one).rpartition(".")[0] != book.section
     ]
-    if len(set(ids)) < LEAST_EXERCISES:
+    if len(set(ids)) < LEAST_EXERCISES and not book.reads_ledger:
         faults.append(
             f"exercises.check is called for {ids}: {LEAST_EXERCISES} exercises are needed"
         )
