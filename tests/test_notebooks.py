@@ -12,7 +12,7 @@ from mtlbook.book import claims as ledger
 from mtlbook.book import replication
 from mtlbook.book.ledger import verdicts_of_the_book
 from tests.ledger_hygiene import figure_faults, ledger_faults, replication_faults
-from tests.notebook_hygiene import CHECKS, Book, Check, copies, shown
+from tests.notebook_hygiene import CHECKS, Book, Check, checks, copies, shown
 from tests.project import PACKAGE, ROOT, notebooks, package_modules
 
 FIGURES = ROOT / "figures"
@@ -37,7 +37,8 @@ def test_the_book_has_notebooks() -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_notebook(check: Check, path: Path) -> None:
     """Each check of `tests/notebook_hygiene.py` on each notebook."""
-    assert check(read(path)) == []
+    book = read(path)
+    assert check not in checks(book) or check(book) == []
 
 
 def test_each_section_has_one_notebook(books: list[Book]) -> None:
