@@ -33,6 +33,8 @@ SHOWING = (
     "mtlbook.book.progress",
     "mtlbook.book.replication",
     "mtlbook.book.runner",
+    "mtlbook.book.table",
+    "mtlbook.book.vanishing_line",
 )
 """Modules and packages that no effect can depend on: they draw, ask, print, or execute."""
 
