@@ -394,7 +394,7 @@ def draw_effects(
     limit: float | None = None,
 ) -> tuple[Figure, Axes]:
     """Rows of effects with their intervals, under headings."""
-    step = 0.09 if digits is None else 0.15  # inches between the marks of one row
+    step = 0.15 if limit is None else 0.09  # inches between the marks of one row
     texts: list[tuple[float, str, bool]] = []  # of each line: its place, text, and if a heading
     marks: list[tuple[float, Any, np.ndarray]] = []
     down = 0.0
