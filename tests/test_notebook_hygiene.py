@@ -588,7 +588,6 @@ def test_the_replication_must_be_that_of_stated_claims_with_as_many_seeds() -> N
         {"role": "mechanism present"},
         {"notebook": "notebooks/other.ipynb"},
         {"more": 1},
-        {"role": "mechanism present"},
     ],
     ids=str,
 )
