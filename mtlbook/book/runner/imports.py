@@ -27,6 +27,7 @@ NO_TABLES = {".py", ".pyc", ".typed"}
 SHOWING = (
     "mtlbook.book.card",
     "mtlbook.book.diagram",
+    "mtlbook.book.drawing",
     "mtlbook.book.exercises",
     "mtlbook.book.figures",
     "mtlbook.book.ledger",
