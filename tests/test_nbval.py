@@ -28,7 +28,7 @@ MUTATIONS = {
     "digit": ("loss 0.123456789", "loss 0.123457789", False),
     "digit_in_html": ("0.98765432<", "0.98775432<", False),
     "count": ("16 seeds", "17 seeds", False),
-    "word": ("supported", "contradicted", False),
+    "word": ("supported", "harmful", False),
     "alternative_text": ("a curve", "no curve", False),
     "no_image": ('"image/png": "AAAA", ', "", False),
 }
@@ -37,6 +37,10 @@ MUTATIONS = {
 FAULTY_CELLS = {
     "warning": ("import warnings\nwarnings.warn('careless', stacklevel=1)", "careless"),
     "new_output": ("print('more')", "more"),
+    "usage_error": (
+        "from mtlbook.errors import UsageError\nraise UsageError('seeds must be positive')",
+        "UsageError: seeds must be positive",
+    ),
     "exception": ("raise RuntimeError('broken')", "broken"),
     "dead_kernel": ("import os\nos._exit(1)", "the kernel died"),
     "endless_cell": ("while True:\n    pass", f"Timeout of {SECONDS_PER_CELL} seconds"),

@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook, writes
 
 from mtlbook.book.runner.book import open_book
 from mtlbook.book.runner.cells import read_cells
-from mtlbook.book.runner.imports import EXECUTES, Package, read_source
+from mtlbook.book.runner.imports import EXECUTES, SHOWING, Package, read_source
 from tests.project import ROOT, package_modules
 
 FILES = {
@@ -36,6 +36,7 @@ FILES = {
         section = "3.1"
         statement = "a"
         [[claim]]
+        id = "3.2-b"
         section = "3.2"
         statement = "b"
         """,
@@ -144,6 +145,40 @@ def test_of_the_claims_only_the_sections_own_count(package: Path) -> None:
     assert Package(package).hash("3.1", notebook) != hashes["3.1"]
 
 
+@pytest.mark.parametrize("cell", ["page.ledger()", "page.answer('{3.2-b|digits}')"])
+def test_the_claims_that_a_page_names_count_and_all_where_it_reads_the_ledger(
+    cell: str, package: Path
+) -> None:
+    notebook = page("from mtlbook.book.page import Page", cell)
+    before = Package(package).hash("3.1", notebook)
+    path = package / "book" / "claims.toml"
+    path.write_text(path.read_text().replace('"b"', '"c"'))
+    assert Package(package).hash("3.1", notebook) != before
+
+
+@pytest.mark.parametrize(
+    ("edited", "old", "new", "counts"),
+    [
+        ("data/units.py", "", "x = 1", True),
+        ("book/page.py", "", "x = 1", True),
+        ("book/claims.toml", 'statement = "a"', 'statement = "a"\nsmallest = 5', True),
+        ("book/claims.toml", '"a"', '"words"', False),
+        ("book/runner/worker.py", "", "x = 1", False),
+        ("book/exercises/section_3_1.py", "", "x = 1", False),
+        ("seldom.py", "", "x = 1", False),  # which an exercise alone needs
+    ],
+)
+def test_effects_depend_on_what_measures_and_not_on_what_shows(
+    edited: str, old: str, new: str, counts: bool, package: Path
+) -> None:
+    notebook = page("from mtlbook.data import rows", "from mtlbook.book.page import Page")
+    before = Package(package).hash_of_results("3.1", notebook)
+    path = package / edited
+    text = path.read_text()
+    path.write_text(text.replace(old, new) if old else text + new)
+    assert (Package(package).hash_of_results("3.1", notebook) != before) == counts
+
+
 CHAPTERS = {chapter.section: chapter for chapter in open_book(ROOT / "notebooks").chapters}
 
 IMPORTED = """
@@ -180,6 +215,17 @@ def test_a_page_of_the_book_does_not_depend_on_every_module() -> None:
     for section in ("1", "3.1", "6.6"):
         assert "mtlbook.non_neural.block_sparse" not in reached[section]
         assert "mtlbook.book.commands" not in reached[section]
+
+
+def test_what_only_shows_are_modules_that_nothing_measures_by() -> None:
+    """Who draws and who measures: what trains or compares imports nothing of the former."""
+    package = Package()
+    assert set(SHOWING) <= set(package.modules)
+    measuring = ("mtlbook.statistics", "mtlbook.book.claims", "mtlbook.training.fit")
+    for name in measuring:
+        reached = package.reached("3.1", page(f"import {name} as one"))
+        executes = package.reached("3.1", page("x = 1"))
+        assert not {one for one in reached - executes if one in SHOWING}
 
 
 def test_only_known_modules_compute_the_name_of_what_they_import() -> None:
