@@ -59,10 +59,18 @@ class Experiment:
         page: whose seeds and device are used.
         runs: which switches are on; beside those of the data `no_regularisation`.
         examples: for training, and as many for validation.
+        seeds: others than the page's.
     """
 
-    def __init__(self, page: Page, runs: Sequence[Mapping[str, bool]], examples: int) -> None:
+    def __init__(
+        self,
+        page: Page,
+        runs: Sequence[Mapping[str, bool]],
+        examples: int,
+        seeds: Sequence[int] | None = None,
+    ) -> None:
         self._page, self._runs, self._examples = page, runs, examples
+        self._seeds = page.seeds if seeds is None else seeds
         self._made: dict[int, SyntheticDataset] = {}
 
     def made(self, replica: int) -> SyntheticDataset:
@@ -110,7 +118,7 @@ class Experiment:
 
     def _contest(self, options: Mapping[str, Any]) -> Outcome:
         """Runs with equally many inputs train side by side, like further seeds."""
-        shape = (len(self._runs), len(MAIN), len(self._page.seeds))
+        shape = (len(self._runs), len(MAIN), len(self._seeds))
         errors, choice = np.empty((*shape, 4)), np.empty(shape, dtype=int)
         columns = ["irrelevant_inputs", "no_regularisation"]
         for numbers in pd.DataFrame(self._runs).groupby(columns).groups.values():
@@ -123,7 +131,7 @@ class Experiment:
         return Outcome(errors, choice)
 
     def _replicas(self, numbers: Sequence[int]) -> list[int]:
-        return [seed * len(self._runs) + number for number in numbers for seed in self._page.seeds]
+        return [seed * len(self._runs) + number for number in numbers for seed in self._seeds]
 
     def _search(
         self,
@@ -157,7 +165,7 @@ class Experiment:
         )
 
     def _outcome(self, found: Selected, replicas: Sequence[int], tasks: Sequence[str]) -> Outcome:
-        names, seeds = list(found.fits), len(self._page.seeds)
+        names, seeds = list(found.fits), len(self._seeds)
         errors, choice = [], []
         for task in tasks:
             truth = [self.made(replica).noiseless[task][-TEST:].numpy() for replica in replicas]
