@@ -1,5 +1,6 @@
 """The contest of section 4.5: equal trials, equal sizes, and a control that shares nothing."""
 
+import numpy as np
 import pytest
 
 from mtlbook.book.experiments import regularisers
@@ -48,3 +49,13 @@ def test_contestants_are_of_one_size_and_report_a_loss_for_each_seed(contestants
     # Of the shared layers the two of equal size are the widest: nearest whole widths.
     for one, other in zip(separate[::-1], shared[:2], strict=True):
         assert one == pytest.approx(other, rel=0.05)
+
+
+def test_reductions_are_against_the_best_separate_networks():
+    best, other = np.array([1.0, 3.0]), np.array([0.8, 2.4])
+    losses = {"single-task": {regularisers.BEST: best}, "hard sharing": {"dropout": other}}
+    table = regularisers.reductions({"tiny": losses})
+    assert table[["data", "regulariser", "network"]].values.tolist() == [
+        ["tiny", "dropout", "hard sharing"]
+    ]
+    assert table.estimate.item() == pytest.approx(20.0)

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from torch import nn
 
 from mtlbook.book.experiments.networks import mlp
-from mtlbook.book.experiments.results import scores
+from mtlbook.book.experiments.results import error_reduction, scores
+from mtlbook.book.experiments.tables import contrasts
 from mtlbook.book.experiments.training import Trials, adam, crossed, search, units
 from mtlbook.book.page import Page
 from mtlbook.data import Holdout, MultiTaskData
@@ -16,7 +18,7 @@ from mtlbook.sharing.hard import HardSharing
 from mtlbook.training.sampling import Mixed
 from mtlbook.training.selection import select
 
-BEST, ALONE = "best of the three", "early stopping alone"
+BEST, ALONE = "best of the three", "early stopping, 12 trials"
 WIDTHS, DROPOUTS = (6, 16), (0.3, 0.5)  # units of a separate network, and what each drops
 STEPS, CHECKPOINTS, TEST = 60, 4, 500
 
@@ -115,6 +117,25 @@ def contest(
         jointly = losses(0, "sum", trials(WIDTHS, penalties))
         contestants["single-task, chosen jointly"] = {BEST: jointly[BEST]}
     return contestants
+
+
+def reductions(losses: Mapping[str, Mapping[str, Losses]]) -> pd.DataFrame:
+    """Relative error reductions against the separate networks with the best regulariser.
+
+    Arguments:
+        losses: by data set what :func:`contest` found.
+
+    Returns:
+        A row for each data set, regulariser and network: estimate, low and high.
+    """
+    rows = {
+        (name, what, who): error_reduction(loss, contestants["single-task"][BEST])
+        for name, contestants in losses.items()
+        for who, by_regulariser in contestants.items()
+        for what, loss in by_regulariser.items()
+        if (who, what) != ("single-task", BEST)
+    }
+    return contrasts(rows, "data", "regulariser", "network")
 
 
 def _together(grids: Mapping[str, Trials]) -> Trials:
