@@ -261,7 +261,7 @@ def report(
         typer.Option(metavar="DIR", help="Report a run's results; default: the committed ones."),
     ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Write the table into README.md.")
+        bool, typer.Option("--update", help="Write the counts into README.md.")
     ] = False,
 ) -> None:
     """Show the book's verdicts, those of the replication, and those of the pages beside them.
@@ -278,11 +278,12 @@ def report(
     if not records:
         raise UsageError(f"{path} holds no results yet: mtlbook run makes them")
     known = replication.read(path.with_name(replication.FILE))
-    _console().print(verdicts(ledger.frame(records, known)))
+    found = ledger.frame(records, known)
+    _console().print(verdicts(found))
     if root:
         _warn_of_stale(open_book(root / "notebooks"), known)
     if root and update:
-        update_readme(root / "README.md", ledger.verdicts_of_the_book(records, known))
+        update_readme(root / "README.md", found)
 
 
 def _warn_of_stale(book: Book, known: replication.Replication) -> None:
