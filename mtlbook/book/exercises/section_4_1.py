@@ -75,8 +75,8 @@ prediction(
     "reduction by eight measurements of one function?",
     choices=DIRECTIONS,
     answer="falls",
-    because="Eight tasks whose noise correlates by 0.5 are worth 8 / (1 + 7 · 0.5) = 1.8 tasks with "
-    "independent noise: the common half stays in every average, however many tasks there are.",
+    because="Eight tasks whose noise correlates by 0.5 are worth 8 / (1 + 7 · 0.5) = 1.8 tasks "
+    "with independent noise: the common half stays in every average, however many tasks there are.",
     hints=(
         "Which part of the noise does an average of eight measurements not touch?",
         "Put ρ = 0.5 and K = 8 into K / (1 + (K − 1) ρ).",

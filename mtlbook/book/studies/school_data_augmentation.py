@@ -296,10 +296,9 @@ class BestOfEachSchool:
             residuals = (scores - truth)[:first].reshape(self._schools, -1)
             error, test = np.square(residuals).mean(1), scores[first:].reshape(self._schools, -1)
             least = self._least.setdefault(replica, np.full(self._schools, np.inf))
+            kept = self.predicted.setdefault(replica, test.copy())
             better = error < least * (1 - ROUNDING)
-            self._least[replica] = np.where(better, error, least)
-            kept = self.predicted.get(replica, test)
-            self.predicted[replica] = np.where(better[:, None], test, kept)
+            least[better], kept[better] = error[better], test[better]
 
 
 def network(data: MultiTaskData, _seed: int, *, width: int, schools: int) -> SharedLayer:
