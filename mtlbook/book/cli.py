@@ -16,7 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     leave_at_once()
     try:
         from mtlbook.book import commands
-    except ModuleNotFoundError as error:
+
+        return commands.main(arguments)
+    except ModuleNotFoundError as error:  # some are imported when a command needs them
         if (error.name or "").partition(".")[0] == "mtlbook":
             raise
         sys.stderr.write(
@@ -24,7 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "pip install 'mtlbook[book]', or in a clone pip install -e '.[book]'\n"
         )
         return WITHOUT_THE_BOOK
-    return commands.main(arguments)
 
 
 if __name__ == "__main__":
