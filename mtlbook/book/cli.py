@@ -19,10 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return commands.main(arguments)
     except ModuleNotFoundError as error:  # some are imported when a command needs them
-        if (error.name or "").partition(".")[0] == "mtlbook":
+        missing = (error.name or "").partition(".")[0]
+        if missing == "mtlbook":
             raise
         sys.stderr.write(
-            f"mtlbook: the command needs the extra 'book' ({error.name} is missing): "
+            f"mtlbook: the command needs the extra 'book' ({missing} is missing): "
             "pip install 'mtlbook[book]', or in a clone pip install -e '.[book]'\n"
         )
         return WITHOUT_THE_BOOK

@@ -97,8 +97,9 @@ def _names() -> str:
             # A module may hand on what another defines.
             if node.name in homes and homes[node.name].startswith(module.name.rpartition(".")[0]):
                 first = _prose((ast.get_docstring(node) or "").partition("\n")[0])
-                rows.append(f"{{py:obj}}`~{module.name}.{node.name}`\n: {first}")
-    return "\n\n".join(sorted(rows, key=str.lower))
+                row = f"{{py:obj}}`~{module.name}.{node.name}`\n: {first}"
+                rows.append((node.name.lower(), row))
+    return "\n\n".join(row for _, row in sorted(rows))
 
 
 def _page(package: str, of_package: list[Module]) -> str:

@@ -26,6 +26,7 @@ SETTINGS = {
     "extensions": ["myst_nb", "sphinx.ext.mathjax", "mtlbook.book.site.extension"],
     "nb_execution_mode": "off",
     "nb_merge_streams": True,
+    "suppress_warnings": ["myst-nb.lexer"],  # a notebook need not say that it is Python
     "myst_enable_extensions": ["amsmath", "colon_fence", "deflist", "dollarmath"],
     "myst_heading_anchors": 3,
     "python_maximum_signature_line_length": 80,
@@ -75,7 +76,8 @@ def build(book: Book, output: Path) -> Path:
         _remove(fresh)  # of a killed run
         try:
             with tempfile.TemporaryDirectory(prefix="mtlbook-") as scratch:
-                _render(book, Path(scratch), fresh)
+                # Not rendered in its place: myst-nb also writes beside the folder that it is told.
+                shutil.copytree(_render(book, Path(scratch)), fresh)
             _remove(old)
             if output.exists():
                 output.rename(old)
@@ -106,8 +108,9 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _render(book: Book, scratch: Path, fresh: Path) -> None:
-    source, doctrees = scratch / "source", scratch / "doctrees"
+def _render(book: Book, scratch: Path) -> Path:
+    """Render the site into a folder of the scratch folder, and return that."""
+    source, rendered, doctrees = (scratch / name for name in ("source", "site", "doctrees"))
     sources.write(book, source)
     static = source / "_static"
     (static / "mathjax").mkdir(parents=True)
@@ -123,7 +126,7 @@ def _render(book: Book, scratch: Path, fresh: Path) -> None:
         app = Sphinx(
             source,
             None,
-            fresh,
+            rendered,
             doctrees,
             "html",
             confoverrides=SETTINGS | {"html_static_path": [str(static)]},
@@ -135,8 +138,9 @@ def _render(book: Book, scratch: Path, fresh: Path) -> None:
     told = _lines(warnings.getvalue(), source)
     if told:
         raise BuildError(told)
-    sources.copy_notebooks(book, fresh)
-    (fresh / MARK).touch()
+    sources.copy_notebooks(book, rendered)
+    (rendered / MARK).touch()
+    return rendered
 
 
 def _lines(warnings: str, source: Path) -> str:

@@ -92,7 +92,8 @@ def _mark_exercises(doctree: nodes.document) -> None:
     """Give each exercise an anchor, and a folded solution behind the cell that checks it."""
     unsolved: dict[str, nodes.Element] = {}
     for paragraph in doctree.findall(nodes.paragraph):
-        first = paragraph.children[0] if paragraph.children else None
+        # MyST puts an empty text in front of what is bold.
+        first = next((child for child in paragraph.children if child.astext()), None)
         found = EXERCISE.match(first.astext()) if isinstance(first, nodes.strong) else None
         if found and anchor("exercise", found[1]) not in paragraph["ids"]:
             paragraph["ids"].append(anchor("exercise", found[1]))
