@@ -38,6 +38,7 @@ SETTINGS = {
     "html_theme_options": {
         "use_download_button": False,  # each page has a link to its notebook
         "show_toc_level": 2,
+        "footer_content_items": [],
         "logo": {"text": "mtlbook"},
         # The sidebar has the search, too: without these there is no bar above it.
         "navbar_start": [],

@@ -4,9 +4,9 @@ Equations and exercises get numbers and anchors, and every mention of a number b
 and solutions fold; each page has a link to its notebook.
 """
 
-import inspect
+import io
 import re
-import textwrap
+from contextlib import redirect_stdout
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -108,17 +108,16 @@ def _mark_exercises(doctree: nodes.document) -> None:
 
 def _solution(id: str) -> list[nodes.Node]:  # noqa: A002
     """The reference answer, folded; nothing where the package has no such exercise."""
-    known = {one.id: one for one in exercises.of(id.rpartition(".")[0])}
-    if id not in known:
+    if id not in {one.id for one in exercises.of(id.rpartition(".")[0])}:
         return []
-    reference = known[id].reference
-    if inspect.isroutine(reference) or inspect.isclass(reference):
-        text, language = textwrap.dedent(inspect.getsource(reference)).rstrip(), "python"
+    with redirect_stdout(io.StringIO()) as said:
+        exercises.solution(id)
+    text = said.getvalue().rstrip()
+    if isinstance(exercises.get(id), exercises.Prediction):
+        content: nodes.Element = nodes.paragraph(text, text)
     else:
-        text = reference if isinstance(reference, str) else repr(reference)
-        language = "text" if isinstance(reference, str) else "python"
-    code = nodes.literal_block(text, text, language=language)
-    return _folded(f"Solution of {id}", [code], "mtlbook-solution")
+        content = nodes.literal_block(text, text, language="python")
+    return _folded(f"Solution of {id}", [content], "mtlbook-solution")
 
 
 def _fold(doctree: nodes.document) -> None:
