@@ -117,7 +117,7 @@ def contributions(
     return 100 / abs(level) * (difference - difference.mean() / level * (baseline - level))
 
 
-def control_effect(on: Float[np.ndarray, "seeds"], off: Float[np.ndarray, "seeds"]) -> Effect:
+def control_effect(on: Float[np.ndarray, "seeds"], off: Float[np.ndarray, "others"]) -> Effect:
     """The effect with the mechanism on minus that with it off, paired by seed.
 
     Arguments:

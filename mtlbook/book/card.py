@@ -5,6 +5,7 @@ effect with its interval, the verdict in words, and the replication beside it.
 """
 
 import base64
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -48,7 +49,7 @@ def plain(claim: Claim, shown: Sequence[Line], *, off: str = "") -> str:
     first, widest = shown[0].record, max(len(line.label) for line in shown)
     scale = _scale([line.record for line in shown])
     rows = [
-        f"{claim.statement}",
+        claim.statement,
         f"  {_contrast(claim, first)}",
     ]
     for line in shown:
@@ -59,7 +60,7 @@ def plain(claim: Claim, shown: Sequence[Line], *, off: str = "") -> str:
         rows.append(f"  {off}")
     if len(shown) == 2 and shown[1].record["verdict"] != first["verdict"]:
         rows.append(f"  {_disagreement(shown)}")
-    return "\n".join(rows)
+    return "\n".join(textwrap.fill(row, 100, subsequent_indent="  ") for row in rows)
 
 
 def html(claim: Claim, shown: Sequence[Line], *, off: str = "") -> str:
@@ -134,7 +135,7 @@ def _drawn(record: Record, scale: tuple[float, float]) -> str:
         return round((value - start) / (end - start) * (COLUMNS - 1))
 
     line = ["·"] * COLUMNS
-    line[place(0)] = "┊"
+    line[place(0.0)] = "┊"
     low, high = place(record["low"]), place(record["high"])
     line[low : high + 1] = "─" * (high - low + 1)
     line[low], line[high] = "├", "┤"
@@ -152,7 +153,7 @@ def _picture(record: Record, scale: tuple[float, float]) -> str:
 
     middle = HEIGHT // 2
     colour = COLOURS.get(record["verdict"], GREY)
-    zero, low, high = place(0), place(record["low"]), place(record["high"])
+    zero, low, high = place(0.0), place(record["low"]), place(record["high"])
     left, right = place(-record["smallest"]), place(record["smallest"])
     band = float(right) - float(left)
     drawing = (
