@@ -14,7 +14,7 @@ from mtlbook.book.claims import MEANINGS, Claim, Record, effect_text
 from mtlbook.statistics import Verdict
 
 COLUMNS = 49  # of the forest plot in the text
-WIDTH, HEIGHT = 420, 18  # pixels of a line of the forest plot in the HTML
+WIDTH, HEIGHT = 320, 18  # pixels of a line of the forest plot in the HTML
 # Colour-blind safe, and readable on white and on black.
 COLOURS: dict[Verdict, str] = {
     "supported": "#0a8f6c",
@@ -90,9 +90,9 @@ def html(claim: Claim, shown: Sequence[Line], *, off: str = "") -> str:
 
 
 def _contrast(claim: Claim, record: Record) -> str:
+    method = claim.method[:1].upper() + claim.method[1:]
     return (
-        f"{claim.method} against {claim.baseline}, by {claim.metric}; "
-        f"{record['data']} ({record['role']})"
+        f"{method} against {claim.baseline}, by {claim.metric}; {record['data']} ({record['role']})"
     )
 
 

@@ -5,6 +5,7 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -23,6 +24,7 @@ from mtlbook.book.diagram import Diagram
 from mtlbook.book.page import Page
 from mtlbook.book.parameters import ListOf, Number, OneOf
 from mtlbook.book.replication import Replication
+from mtlbook.book.table import render
 from mtlbook.errors import UsageError
 from mtlbook.statistics import Effect
 
@@ -148,7 +150,7 @@ def test_a_claim_is_measured_shown_and_recorded(tmp_path, shown):
     (card,) = shown
     text = card["text/plain"].splitlines()
     assert text[0] == CLAIM.statement
-    assert "hard sharing against one network a task, by gap; relatives" in text[1]
+    assert "Hard sharing against one network a task, by gap; relatives" in text[1]
     assert re.fullmatch(r"  this page, 8 seeds  ·*┊·+δ·+├─+●─+┤·*", text[2])
     assert text[3].strip() == "supported: +11.0 % [+9.5, +12.4], p = 0.00781"
     assert "large enough to matter (δ = 5 % is" in text[4]
@@ -184,7 +186,7 @@ def test_a_control_is_what_the_effect_loses_with_the_mechanism_off(tmp_path, sho
 
 def test_a_control_and_its_claim_are_not_mistaken_for_each_other():
     opened = page()
-    values = {"method": METHOD, "baseline": BASELINE}
+    values: dict[str, Any] = {"method": METHOD, "baseline": BASELINE}
     with pytest.raises(UsageError, match=r"control of '3.1-overfitting': measure it by"):
         opened.claim(CONTROL.id, **values, data="strangers")
     on = opened.claim(CLAIM.id, **values, data="relatives")
@@ -303,7 +305,7 @@ def test_a_figure_is_saved_and_shown_with_number_caption_and_text(tmp_path, show
     opened.figure(drawing(), "sweep", caption="It <rises>.", alt='A "line" from 1 to 2.')
     saved = (tmp_path / "out" / "figures" / "3_1_sweep.png").read_bytes()
     html = shown[1]["text/html"]
-    assert base64.b64decode(re.search(r'base64,([^"]+)"', html)[1]) == saved
+    assert f'src="data:image/png;base64,{base64.b64encode(saved).decode()}"' in html
     assert '<figure id="figure-3-1-2">' in html
     assert 'alt="A &quot;line&quot; from 1 to 2." width="192" height="96"' in html
     assert "<b>Figure 3.1.2.</b> It &lt;rises&gt;.</figcaption>" in html
@@ -334,29 +336,12 @@ def test_a_figure_without_text_is_refused(alt, caption, missing, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_table_has_fixed_digits_no_row_numbers_and_no_negative_0(shown):
-    frame = pd.DataFrame({"task": ["a<b", "b"], "error": [-1e-17, 1 / 3], "seeds": [4, 8]})
-    page().table(frame, digits=2, caption="Errors < 1.")
+def test_a_table_is_shown_as_text_and_as_html(shown):
+    page().table(pd.DataFrame({"error": [0.5]}), digits=2, caption="Errors.")
     (data,) = shown
-    assert data["text/plain"].splitlines() == [
-        "Errors < 1.",
-        "task  error  seeds",
-        " a<b   0.00      4",
-        "   b   0.33      8",
-    ]
-    assert "<caption>Errors &lt; 1.</caption>" in data["text/html"]
-    assert "a&lt;b" in data["text/html"]
-    assert "id=" not in data["text/html"]
-
-
-def test_a_table_keeps_an_index_that_says_something_and_shows_what_is_missing(shown):
-    frame = pd.DataFrame({"error": [np.nan, 1.0]}, index=["hard", "soft"])
-    page().table(frame)
-    page().table(frame.rename_axis("method"))
-    assert [data["text/plain"].splitlines() for data in shown] == [
-        ["      error", "hard      –", "soft  1.000"],
-        ["method  error", "  hard      –", "  soft  1.000"],
-    ]
+    assert (data["text/plain"], data["text/html"]) == render(
+        pd.DataFrame({"error": [0.5]}), 2, "Errors."
+    )
 
 
 def test_without_a_chosen_folder_results_go_to_the_repositorys_build(tmp_path, monkeypatch):
@@ -413,6 +398,31 @@ def test_a_mistyped_parameter_is_refused_in_a_real_kernel(executed):
     )
 
 
+@pytest.mark.parametrize(
+    ("cell", "name", "message"),
+    [
+        (OPENING.replace("dataset=OneOf('digits')", ""), "UsageError", "parameter seeds = -1"),
+        ("from mtlbook.book import exercises\nexercises.get('3.1.q')", "UsageError", "unknown ex"),
+        (
+            "from mtlbook.training.fit import TrainingDivergedError\n"
+            "raise TrainingDivergedError('lower the rate')",
+            "TrainingDivergedError",
+            "lower the rate",
+        ),
+    ],
+    ids=["impossible parameter", "another module", "another kind"],
+)
+def test_a_usage_error_shows_its_message_and_nothing_of_the_library(
+    cell, name, message, executed, tmp_path
+):
+    with pytest.raises(papermill.PapermillExecutionError, match=f"{name}: {message}") as raised:
+        executed(PARAMETER_CELL.replace("4", "-1"), cell)
+    assert (raised.value.ename, raised.value.evalue.startswith(message)) == (name, True)
+    ran = nbformat.read(tmp_path / "ran.ipynb", as_version=4)
+    ((error,),) = [one.outputs for one in ran.cells if one.cell_type == "code" and one.outputs]
+    assert error.traceback == [f"{name}: {error.evalue}"]
+
+
 def test_a_real_kernel_takes_parameters_and_shows_only_what_can_be_compared(executed):
     ran = executed(
         PARAMETER_CELL,
@@ -428,7 +438,7 @@ def test_a_real_kernel_takes_parameters_and_shows_only_what_can_be_compared(exec
     (picture,) = figure.outputs  # the inline backend doesn't show it a second time
     assert picture.data["text/plain"] == "Figure 3.1.1. One.\n[A line.]"
     assert 'alt="A line."' in picture.data["text/html"]
-    assert table.outputs[0].data["text/plain"] == " error\n 0.500"
+    assert table.outputs[0].data["text/plain"] == "error\n0.500"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from mtlbook.book.site import sources
 from mtlbook.errors import UsageError
 
 MARK = ".mtlbook-site"
-STATIC = ("site.css", "site.js")
+STATIC = ("site.css", "site.js", "icon.svg")
 MATHJAX = "tex-svg-full.js"  # one file: all of TeX, drawn as SVG, so that no font is loaded
 
 SETTINGS = {
@@ -26,6 +26,7 @@ SETTINGS = {
     "extensions": ["myst_nb", "sphinx.ext.mathjax", "mtlbook.book.site.extension"],
     "nb_execution_mode": "off",
     "nb_merge_streams": True,
+    "nb_render_markdown_format": "myst",  # with mathematics, as in the notebook
     "suppress_warnings": ["myst-nb.lexer"],  # a notebook need not say that it is Python
     "myst_enable_extensions": ["amsmath", "colon_fence", "deflist", "dollarmath"],
     "myst_heading_anchors": 3,
@@ -48,6 +49,8 @@ SETTINGS = {
     },
     "html_context": {"default_mode": "auto"},  # dark where the reader's system is
     "html_title": "mtlbook",
+    "html_static_path": ["_static"],
+    "html_favicon": "_static/icon.svg",
     "html_css_files": ["site.css"],
     "html_js_files": ["site.js"],
     "html_copy_source": False,
@@ -130,7 +133,7 @@ def _render(book: Book, scratch: Path) -> Path:
             rendered,
             doctrees,
             "html",
-            confoverrides=SETTINGS | {"html_static_path": [str(static)]},
+            confoverrides=SETTINGS,
             status=None,
             warning=warnings,
             freshenv=True,
