@@ -54,6 +54,7 @@ SETTINGS = {
     "html_css_files": ["site.css"],
     "html_js_files": ["site.js"],
     "html_copy_source": False,
+    "html_domain_indices": False,
     "html_show_copyright": False,
     "html_show_sphinx": False,
 }

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 PAGES = [path.with_suffix(".html").as_posix() for path in notebooks()]
-OTHERS = ["index.html", "api/index.html", "api/sharing.html", "api/mtlbook.html"]
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
 DESK = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
 
@@ -148,14 +147,19 @@ def test_a_page_is_whole_on_a_phone_in_the_dark(
         assert contrast >= 4.5, text
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_front_page_and_library_fit_a_phone(browser: "Browser", address: str, name: str) -> None:
+def test_front_page_index_and_library_fit_a_phone(
+    browser: "Browser", site: Path, address: str
+) -> None:
     with opened(browser, PHONE) as page:
-        visit(page, f"{address}/{name}")
-        width, window = page.evaluate(WIDTHS)
-        assert width <= window
-        contrast, text = page.evaluate(CONTRAST)
-        assert contrast >= 4.5, text
+        for path in [*site.glob("*.html"), *site.glob("api/*.html")]:
+            name = path.relative_to(site).as_posix()
+            visit(page, f"{address}/{name}")
+            formulae = page.evaluate(FORMULAE)
+            assert formulae["typeset"] == formulae["written"], name
+            width, window = page.evaluate(WIDTHS)
+            assert width <= window, name
+            contrast, text = page.evaluate(CONTRAST)
+            assert contrast >= 4.5, (name, text)
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
