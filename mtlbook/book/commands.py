@@ -1,4 +1,4 @@
-"""What the command line does: `mtlbook list | run | replicate | report | study | data`."""
+"""What the command line does: `mtlbook list | run | replicate | report | book | study | data`."""
 
 import os
 import sys
@@ -294,6 +294,30 @@ def _warn_of_stale(book: Book, known: replication.Replication) -> None:
         _tell(f"not replicated yet: {', '.join(missing)} (mtlbook replicate)")
     if older:
         _tell(f"the replication is older than the code: {', '.join(older)} (mtlbook replicate)")
+
+
+@app.command("book")
+def build_book(
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The site's folder; default: build/site in the clone."),
+    ] = None,
+    notebooks: Notebooks = None,
+) -> None:
+    """Build the HTML book from the committed notebooks; nothing is executed."""
+    book = _book(notebooks)
+
+    from mtlbook.book.site.build import BuildError, build
+
+    target = output or (book.root or Path.cwd()) / "build" / "site"
+    try:
+        with _interruptible(), _console(stderr=True).status("building the book"):
+            page = build(book, target)
+    except BuildError as error:
+        typer.echo(error, err=True)
+        _tell(f"the book is not built: mend what is named above ({target} is as it was)")
+        raise typer.Exit(FAILED) from None
+    typer.echo(page)
 
 
 @app.command()
