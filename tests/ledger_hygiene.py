@@ -20,6 +20,7 @@ FIELDS = (
     "verdict",
     "data",
     "notebook",
+    "role",
 )
 NUMBERS = ("effect", "low", "high", "p", "smallest")
 
@@ -33,7 +34,9 @@ def figure_faults(books: Sequence[Book], files: Sequence[str]) -> list[str]:
         if section not in {book.section for book in books}
     ]
     for book in books:
-        images = sum("image/png" in output.get("data", {}) for output in book.outputs)
+        images = sum(
+            "<figure" in str(output.get("data", {}).get("text/html", "")) for output in book.outputs
+        )
         if images != sections.count(book.section):
             faults.append(
                 f"{book.path} shows {images} images; "
@@ -68,7 +71,8 @@ def order(record: dict[str, Any]) -> tuple[list[int], str, str]:
 
 def record_faults(record: dict[str, Any]) -> list[str]:
     """What is wrong with a record by itself."""
-    rule = verdict(record["effect"], record["low"], record["high"], record["smallest"])
+    control = record["role"] == "mechanism off"
+    rule = verdict(*(record[key] for key in NUMBERS if key != "p"), control=control)
     wanted = {
         f"the verdict is {record['verdict']}, by its numbers {rule}": record["verdict"] == rule,
         "its interval is upside down": record["low"] <= record["high"],
@@ -83,13 +87,17 @@ def record_faults(record: dict[str, Any]) -> list[str]:
     return [fault for fault, good in wanted.items() if not good]
 
 
-def verdict(effect: float, low: float, high: float, smallest: float) -> str:
+def verdict(effect: float, low: float, high: float, smallest: float, *, control: bool) -> str:
     """The rule of the book: what an effect and its 95 % interval say of a claim."""
+    if control:
+        return "passed" if low > 0 else "failed" if high < smallest else "undecided"
     if low > 0 and effect >= smallest:
         return "supported"
     if high < 0 and effect <= -smallest:
-        return "contradicted"
-    return "negligible" if -smallest < low and high < smallest else "inconclusive"
+        return "harmful"
+    if high < smallest:
+        return "negligible" if low > -smallest else "refuted"
+    return "slight" if low > 0 else "undecided"
 
 
 def contradictions(
@@ -105,13 +113,16 @@ def contradictions(
             key for key in ("section", "statement", "smallest") if claim.get(key) != one[key]
         ]
         faults += [f"{one['id']}: {key} is not that of claims.toml" for key in different]
+        if one["role"] != claim.get("roles", {}).get(one["data"]):
+            faults.append(f"{one['id']}: its role on {one['data']} is not that of claims.toml")
         if one["notebook"] != paths.get(one["section"]):
             faults.append(f"{one['id']}: {one['notebook']!r} is not the section's notebook")
-    recorded = {one["id"] for one in records}
+    recorded = {(one["id"], one["data"]) for one in records}
     faults += [
-        f"{claim['id']} is not recorded though section {claim['section']} has a notebook"
+        f"{claim['id']} is not recorded on {data} though section {claim['section']} has a notebook"
         for claim in claims
-        if claim["section"] in paths and claim["id"] not in recorded
+        for data in claim["roles"]
+        if claim["section"] in paths and (claim["id"], data) not in recorded
     ]
     tested = {one["section"] for one in records}
     return faults + [f"{path} records no claim" for key, path in paths.items() if key not in tested]

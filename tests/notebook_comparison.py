@@ -24,6 +24,7 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+_PICTURE = re.compile(r'src="data:image/[^"]*"')
 _BLANKS = re.compile(r"[ \t]+")
 
 
@@ -95,7 +96,8 @@ def _contents(outputs: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
 def _text(kind: str, data: object) -> str:
     if kind.startswith("image/"):
         return ""
-    return data if isinstance(data, str) else json.dumps(data, sort_keys=True)
+    text = data if isinstance(data, str) else json.dumps(data, sort_keys=True)
+    return _PICTURE.sub("", text) if kind == "text/html" else text
 
 
 def _kinds(contents: Sequence[tuple[str, str]]) -> list[str]:

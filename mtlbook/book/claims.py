@@ -10,30 +10,47 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from mtlbook.book.files import write_atomically
 from mtlbook.errors import UsageError
-from mtlbook.statistics import Effect, Verdict, holm, verdict
+from mtlbook.statistics import LEAST_SEEDS, Effect, Verdict, holm, verdict
+
+Role = Literal["mechanism present", "mechanism off", "real data"]
 
 SIGNIFICANCE = 0.05
+# What each verdict says in words, in the order in which a ledger counts them.
+MEANINGS: dict[Verdict, str] = {
+    "supported": "above zero beyond doubt, and the best estimate is large enough to matter",
+    "slight": "above zero beyond doubt, but perhaps too small to matter",
+    "negligible": "too small to matter in either direction",
+    "undecided": "the interval leaves open whether it matters",
+    "refuted": "an improvement that matters is ruled out",
+    "harmful": "worse beyond doubt, by an amount that matters",
+    "passed": "the effect is larger where the mechanism is present",
+    "failed": "switching the mechanism off costs nothing that matters",
+    "too few seeds": f"a verdict needs at least {LEAST_SEEDS} seeds",
+}
 
 
 @dataclass(frozen=True)
 class Claim:
     """A claim of the overview that an experiment can test: a `[[claim]]` of `claims.toml`.
 
-    `method` and `baseline` name what is compared by `metric`; `better` is the direction in which
-    the claim says that the method is better. `smallest` is the smallest effect that would matter,
-    in percent of the mean baseline if `relative`, else in the metric's unit. A `control` is
-    measured where the mechanism is absent: its effect is expected to be negligible.
+    `quote` is the sentence of the overview, or of the method's paper, that is tested. `method` and
+    `baseline` name what is compared by `metric`; `better` is the direction in which the claim says
+    that the method is better. `smallest` is the smallest effect that would matter, in percent of
+    the mean baseline if `relative`, else in the metric's unit. `roles` says of each data set on
+    which the claim is recorded what it is for. A control is measured with the mechanism off and
+    names the claim `of` which it is the control: its effect is the difference, on minus off.
     """
 
     id: str
@@ -45,8 +62,15 @@ class Claim:
     metric: str
     better: Literal["lower", "higher"]
     smallest: float
+    quote: str = ""
+    roles: Mapping[str, Role] = field(default_factory=dict)
     relative: bool = False
-    control: bool = False
+    of: str = ""
+
+    @property
+    def control(self) -> bool:
+        """Whether the mechanism is switched off."""
+        return bool(self.of)
 
     @property
     def higher_is_better(self) -> bool:
@@ -55,8 +79,8 @@ class Claim:
 
     @property
     def unit(self) -> str:
-        """The unit of the effect: percent of the baseline, or that of the metric."""
-        return "%" if self.relative else self.metric
+        """The unit of the effect: percent of the baseline, or none, which is that of the metric."""
+        return "%" if self.relative else ""
 
 
 class Record(TypedDict):
@@ -74,6 +98,54 @@ class Record(TypedDict):
     verdict: Verdict
     data: str
     notebook: str
+    role: Role
+
+
+@dataclass(frozen=True)
+class Result:
+    """A claim as it was measured on one data set.
+
+    `contributions` holds what each seed contributes to the effect, in the effect's unit.
+    """
+
+    claim: Claim
+    record: Record
+    contributions: Float[np.ndarray, "seeds"]
+
+    def __str__(self) -> str:
+        """The effect with its interval and its unit."""
+        return effect_of(self.claim, self.effect)
+
+    @property
+    def effect(self) -> Effect:
+        """The effect, as it is recorded."""
+        one = self.record
+        return Effect(one["effect"], one["low"], one["high"], one["p"], one["seeds"])
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the effect says about the claim."""
+        return self.record["verdict"]
+
+    def choose(self, *, otherwise: str, **sentences: str) -> str:
+        """The sentence that was written for the verdict, or `otherwise`.
+
+        Verdicts of two words are written with underscores.
+        """
+        return choose(self.verdict, otherwise, sentences)
+
+
+def choose(verdict: str, otherwise: str, sentences: Mapping[str, str]) -> str:
+    """The sentence for a verdict, or `otherwise` where there is none.
+
+    Raises:
+        UsageError: for a sentence whose verdict does not exist.
+    """
+    known = {name.replace(" ", "_") for name in get_args(Verdict)}
+    unknown = sorted(set(sentences) - known)
+    if unknown:
+        raise UsageError(f"{unknown[0]!r} is no verdict: there are {', '.join(sorted(known))}")
+    return sentences.get(verdict.replace(" ", "_"), otherwise)
 
 
 @functools.cache
@@ -103,12 +175,20 @@ def parse(text: str) -> dict[str, Claim]:
         if claim.id in found:
             raise UsageError(f"claims.toml: two claims have the id {claim.id!r}; rename one")
         found[claim.id] = claim
+    for claim in found.values():
+        if claim.of and claim.of not in found:
+            raise UsageError(f"claims.toml: {claim.id!r} is the control of no claim: {claim.of!r}")
     return found
 
 
 def _claim(entry: dict[str, Any], name: str) -> Claim:
     known = {field.name: field for field in fields(Claim)}
-    missing = [key for key, field in known.items() if field.default is MISSING and key not in entry]
+    required = {
+        key
+        for key, one in known.items()
+        if one.default is MISSING and one.default_factory is MISSING
+    }
+    missing = [key for key in known if key in required and key not in entry]
     if missing:
         raise UsageError(f"{name} lacks {', '.join(missing)}")
     unknown = sorted(set(entry) - set(known))
@@ -123,10 +203,34 @@ def _claim(entry: dict[str, Any], name: str) -> Claim:
         raise UsageError(f'{name}: better must be "lower" or "higher", not {entry["better"]!r}')
     if not re.fullmatch(r"\d+(\.\d+)*", entry["section"]):
         raise UsageError(f"{name}: section must be numbers and dots, not {entry['section']!r}")
+    roles, possible = entry.get("roles", {}), get_args(Role)
+    if not isinstance(roles, dict) or any(role not in possible for role in roles.values()):
+        raise UsageError(
+            f"{name}: roles must give each data set one of {', '.join(possible)}, not {roles!r}"
+        )
+    if any((role == "mechanism off") != ("of" in entry) for role in roles.values()):
+        raise UsageError(
+            f'{name}: a control, and nothing else, has the role "mechanism off" on all its data, '
+            "and `of`: the claim that it belongs to"
+        )
     smallest = entry["smallest"]
     if isinstance(smallest, bool) or not isinstance(smallest, int | float) or not smallest > 0:
         raise UsageError(f"{name}: smallest must be a number above 0, not {smallest!r}")
     return Claim(**{**entry, "smallest": float(smallest)})
+
+
+def role(claim: Claim, data: str) -> Role:
+    """What a data set is for in a claim.
+
+    Raises:
+        UsageError: for data that `claims.toml` does not name for the claim.
+    """
+    if data not in claim.roles:
+        raise UsageError(
+            f"claims.toml gives the claim {claim.id!r} no role on {data!r}; "
+            f"it knows: {', '.join(claim.roles) or 'no data set'}"
+        )
+    return claim.roles[data]
 
 
 def record(claim: Claim, effect: Effect, data: str, notebook: str) -> Record:
@@ -152,9 +256,10 @@ def record(claim: Claim, effect: Effect, data: str, notebook: str) -> Record:
         p=rounded.p,
         smallest=claim.smallest,
         seeds=effect.seeds,
-        verdict=verdict(rounded, claim.smallest),
+        verdict=verdict(rounded, claim.smallest, control=claim.control),
         data=data,
         notebook=notebook,
+        role=role(claim, data),
     )
 
 
@@ -212,15 +317,20 @@ def _write(path: Path, content: object) -> None:
 def table(records: Sequence[Record]) -> pd.DataFrame:
     """One row per record with its p-value corrected over all records (Holm).
 
-    `survives` is False where a verdict *supported* or *contradicted* has a corrected p-value above
-    5 %; the other verdicts assert no effect, so that there is nothing to survive.
+    `survives` is False where a verdict that asserts an effect (*supported*, *slight*, *harmful*,
+    *passed*) has a corrected p-value above 5 %; the others have nothing to survive.
     """
     frame = pd.DataFrame(merge(records), columns=list(Record.__annotations__))
     frame["unit"] = [claims()[one].unit if one in claims() else "" for one in frame["id"]]
     frame["p_holm"] = holm(frame["p"].to_numpy(dtype=np.float64))
-    asserted = frame["verdict"].isin(["supported", "contradicted"])
+    asserted = frame["verdict"].isin(["supported", "slight", "harmful", "passed"])
     frame["survives"] = ~asserted | (frame["p_holm"] <= SIGNIFICANCE)
     return frame
+
+
+def effect_of(claim: Claim, effect: Effect) -> str:
+    """An effect in the unit of a claim, with its interval."""
+    return effect_text(effect.estimate, effect.low, effect.high, claim.unit)
 
 
 def effect_text(effect: float, low: float, high: float, unit: str) -> str:
@@ -228,27 +338,27 @@ def effect_text(effect: float, low: float, high: float, unit: str) -> str:
 
     Example:
         >>> effect_text(12.345, 8.1, 15.21, "%")
-        '+12.3 [+8.1, +15.2] %'
+        '+12.3 % [+8.1, +15.2]'
     """
     largest = max(abs(effect), abs(low), abs(high))
     decimals = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 2
     style = f"+.{decimals}f" if decimals <= 6 else "+.2e"
-    return f"{effect:{style}} [{low:{style}}, {high:{style}}] {unit}".rstrip()
+    return f"{effect:{style}} {unit}".rstrip() + f" [{low:{style}}, {high:{style}}]"
 
 
 def markdown(records: Sequence[Record]) -> str:
     """The table of claims for people; a verdict that doesn't survive the correction has a †."""
     frame = table(records)
     lines = [
-        "| § | Claim | Data | Effect [95 % interval] | Seeds | p (Holm) | Verdict |",
-        "|---|---|---|---|---|---|---|",
+        "| § | Claim | Data | Role | Effect [95 % interval] | Seeds | p (Holm) | Verdict |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in frame.to_dict("records"):
         statement = row["statement"].replace("|", "\\|")
         p = f"{row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "< 0.001"
         mark = "" if row["survives"] else " †"
         lines.append(
-            f"| {row['section']} | {statement} | {row['data']} "
+            f"| {row['section']} | {statement} | {row['data']} | {row['role']} "
             f"| {effect_text(row['effect'], row['low'], row['high'], row['unit'])} "
             f"| {row['seeds']} | {p} | {row['verdict']}{mark} |"
         )

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and the repository that holds them."""
 
 from pathlib import Path
 
@@ -24,3 +24,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise UsageError(
             f"cannot write {path} ({error.strerror}): choose a folder that can be written"
         ) from error
+
+
+def repository(start: Path) -> Path | None:
+    """The repository of the book around a folder, if any: it holds the notebooks."""
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return None

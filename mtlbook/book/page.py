@@ -7,8 +7,9 @@ import ast
 import base64
 import os
 import random
+import re
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -24,17 +25,21 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from mtlbook import devices
+from mtlbook.book import card, figures, replication, studies
 from mtlbook.book import claims as ledger
-from mtlbook.book import figures, studies
+from mtlbook.book.claims import Result
+from mtlbook.book.diagram import Diagram
 from mtlbook.book.files import write_atomically
 from mtlbook.book.parameters import COMMON, Rule, check
 from mtlbook.book.progress import progress
 from mtlbook.errors import UsageError
-from mtlbook.statistics import paired_effect
+from mtlbook.statistics import Effect, contributions, control_effect, paired_effect
 from mtlbook.training.progress import show_with
 
 DOTS_PER_INCH = 150
 SCREEN_PIXELS_PER_INCH = 96
+# {id|data} or {id|data|verdict} in the sentences of an answer
+_REFERENCE = re.compile(r"\{(?P<id>[^{}|]+)\|(?P<data>[^{}|]+)(?:\|(?P<what>verdict))?\}")
 
 
 class Page:
@@ -67,6 +72,8 @@ class Page:
         self.dataset = str(checked.get("dataset", ""))
         notebook.update(checked)
         self._records: list[ledger.Record] = []
+        self._figures: list[str] = []
+        self._replication = replication.read()
         torch.set_num_threads(1)
         _seed_global_generators(first)
         figures.theme()
@@ -79,24 +86,119 @@ class Page:
         method: ArrayLike,
         baseline: ArrayLike,
         data: str,
-    ) -> None:
-        """Measure a claim of this section, show the result, and record it.
+        study: studies.Record | None = None,
+    ) -> Result:
+        """Measure a claim of this section, show the result as a card, and record it.
 
         The contrast is the claim's own (`claims.toml`): metric, direction, unit and smallest
         effect. `method` and `baseline` hold the metric's value for each seed, in the seeds' order;
-        `data` names what it was measured on.
+        `data` names what it was measured on. The seeds are the page's, or those of a `study`.
         """
         claim = self._own_claim(id)
-        effect = paired_effect(
-            self._one_per_seed(id, "method", method),
-            self._one_per_seed(id, "baseline", baseline),
-            higher_is_better=claim.higher_is_better,
-            relative=claim.relative,
+        if claim.control:
+            raise UsageError(f"{id!r} is the control of {claim.of!r}: measure it by page.control")
+        sides, shares = self._compared(claim, method, baseline, study)
+        found = paired_effect(*sides, **_direction(claim))
+        return self._recorded(claim, found, shares, data, study)
+
+    def control(
+        self,
+        id: str,  # noqa: A002
+        *,
+        on: Result,
+        method: ArrayLike,
+        baseline: ArrayLike,
+        data: str,
+        study: studies.Record | None = None,
+    ) -> Result:
+        """Measure a negative control: what the claim's effect loses with the mechanism off.
+
+        Arguments:
+            id: of the control.
+            on: the result of the claim with the mechanism present.
+            method: the metric of the method for each seed, with the mechanism off.
+            baseline: that of the baseline, with the mechanism off.
+            data: what it was measured on.
+            study: as for `claim`.
+        """
+        claim = self._own_claim(id)
+        if claim.of != on.claim.id:
+            belongs = f"is that of {claim.of!r}" if claim.of else "is none"
+            raise UsageError(f"{id!r} as a control of {on.claim.id!r}: it {belongs}")
+        sides, shares = self._compared(claim, method, baseline, study)
+        found = control_effect(on.contributions, shares)
+        off = paired_effect(*sides, **_direction(claim))
+        return self._recorded(claim, found, on.contributions - shares, data, study, off=off)
+
+    def _compared(
+        self,
+        claim: ledger.Claim,
+        method: ArrayLike,
+        baseline: ArrayLike,
+        study: studies.Record | None,
+    ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+        """Both sides of a contrast, and what each seed contributes to the effect."""
+        seeds = self.seeds if study is None else study.seeds
+        sides = (
+            _one_per_seed(claim.id, "method", method, seeds),
+            _one_per_seed(claim.id, "baseline", baseline, seeds),
         )
-        record = ledger.record(claim, effect, data, _notebook(self.section))
+        return sides, contributions(*sides, **_direction(claim))
+
+    def _recorded(
+        self,
+        claim: ledger.Claim,
+        found: Effect,
+        shares: np.ndarray,
+        data: str,
+        study: studies.Record | None,
+        off: Effect | None = None,
+    ) -> Result:
+        record = ledger.record(claim, found, data, _notebook(self.section))
         self._records = ledger.merge(self._records, [record])
         ledger.write_section(_output() / "claims" / f"{self.section}.json", self._records)
-        print(_claim_text(claim, record))  # noqa: T201
+        shown = card.lines(record, self._replication.find(claim.id, data), study=study is not None)
+        note = f"With the mechanism off: {ledger.effect_of(claim, off)}." if off else ""
+        _display(plain=card.plain(claim, shown, off=note), html=card.html(claim, shown, off=note))
+        return Result(claim, record, shares)
+
+    def answer(self, *sentences: str) -> None:
+        """Show the answer of the page so far, from the replication that is committed.
+
+        `{4.5-in-addition|digits}` in a sentence becomes the effect of a claim on a data set with
+        its interval, `{4.5-in-addition|digits|verdict}` its verdict.
+        """
+        text = " ".join(sentences)
+        _markdown("**The answer so far.** " + _REFERENCE.sub(self._replicated, text), quoted=True)
+
+    def by(self, id: str, data: str, *, otherwise: str, **sentences: str) -> str:  # noqa: A002
+        """The sentence for the verdict that the replication gave a claim on a data set.
+
+        Arguments:
+            id: of the claim.
+            data: what it was measured on.
+            otherwise: for verdicts without a sentence, and where nothing is replicated yet.
+            **sentences: by verdict: supported, slight, harmful, and so on.
+        """
+        record = self._replication.find(id, data)
+        return ledger.choose(record["verdict"] if record else "", otherwise, sentences)
+
+    def finding(self, *paragraphs: str) -> None:
+        """Show what was found, in sentences whose numbers are computed."""
+        _markdown("\n\n".join(paragraphs))
+
+    def _replicated(self, match: re.Match[str]) -> str:
+        id, data, what = match["id"], match["data"], match["what"]  # noqa: A001
+        if id not in ledger.claims():
+            raise UsageError(f"the answer speaks of an unknown claim: {match[0]}")
+        claim = ledger.claims()[id]
+        ledger.role(claim, data)
+        record = self._replication.find(id, data)
+        if record is None:
+            return "(not replicated yet)"
+        if what == "verdict":
+            return record["verdict"]
+        return ledger.effect_text(record["effect"], record["low"], record["high"], claim.unit)
 
     def study(self, name: str) -> studies.Record:
         """What a study of this section found on downloaded data, as it was recorded."""
@@ -105,26 +207,38 @@ class Page:
             raise UsageError(f"the study {name} belongs to section {record.section}, not to this")
         return record
 
-    def figure(self, figure: Figure, what: str, *, alt: str) -> None:
-        """Save a figure as `<section>_<what>.png` and show it with its alternative text.
+    def figure(self, figure: Figure, what: str, *, caption: str, alt: str) -> None:
+        """Save a figure as `<section>_<what>.png` and show it with its number and its caption.
 
-        `alt` says in words what the figure shows; it is what a screen reader reads and what is
-        compared when the notebook is tested.
+        `caption` begins with the message. `alt` says in words what the figure shows; it is what a
+        screen reader reads and, with the caption, what is compared when the notebook is tested.
         """
-        if not alt.strip():
-            raise UsageError(f"figure {what!r} needs a text for those who can't see it: alt=...")
+        for name, text in {"alt": alt, "caption": caption}.items():
+            if not text.strip():
+                raise UsageError(f"figure {what!r} needs its {name}: a text, not an empty one")
         png = _png(figure)
         plt.close(figure)
         name = f"{self.section.replace('.', '_')}_{what}.png"
         write_atomically(_output() / "figures" / name, png)
+        if name not in self._figures:
+            self._figures.append(name)
+        number = f"{self.section}.{self._figures.index(name) + 1}"
         width, height = struct.unpack(">II", png[16:24])  # the PNG header
         scale = SCREEN_PIXELS_PER_INCH / DOTS_PER_INCH
-        size = {"width": round(width * scale), "height": round(height * scale)}
-        display(
-            {"image/png": base64.b64encode(png).decode(), "text/plain": alt},
-            metadata={"image/png": {"alt": alt, **size}},
-            raw=True,
+        source = base64.b64encode(png).decode()
+        _display(
+            plain=f"Figure {number}. {caption}\n[{alt}]",
+            html=(
+                f'<figure id="figure-{number.replace(".", "-")}">\n'
+                f'<img alt="{escape(alt)}" width="{round(width * scale)}" '
+                f'height="{round(height * scale)}" src="data:image/png;base64,{source}">\n'
+                f"<figcaption><b>Figure {number}.</b> {escape(caption)}</figcaption>\n</figure>"
+            ),
         )
+
+    def model(self, picture: Diagram, *, caption: str, alt: str) -> None:
+        """Show the picture of the page's model, a figure like the others."""
+        self.figure(picture.draw(), "model", caption=caption, alt=alt)
 
     def table(self, frame: pd.DataFrame, *, digits: int = 3, caption: str | None = None) -> None:
         """Show a table with a fixed number of decimals; a named index becomes columns."""
@@ -152,17 +266,31 @@ class Page:
             )
         return own[id]
 
-    def _one_per_seed(self, id: str, side: str, values: ArrayLike) -> np.ndarray:  # noqa: A002
-        array = np.asarray(values, dtype=np.float64)
-        if array.shape != (len(self.seeds),):
-            raise UsageError(
-                f"claim {id!r}: {side} must hold one value for each of the {len(self.seeds)} "
-                f"seeds, not an array of shape {array.shape}"
-            )
-        if not np.isfinite(array).all():
-            seeds = [self.seeds[i] for i in np.flatnonzero(~np.isfinite(array))]
-            raise UsageError(f"claim {id!r}: {side} is not finite for seeds {seeds}")
-        return array
+
+def _one_per_seed(id: str, side: str, values: ArrayLike, seeds: Sequence[int]) -> np.ndarray:  # noqa: A002
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (len(seeds),):
+        raise UsageError(
+            f"claim {id!r}: {side} must hold one value for each of the {len(seeds)} "
+            f"seeds, not an array of shape {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        wrong = [seeds[i] for i in np.flatnonzero(~np.isfinite(array)).tolist()]
+        raise UsageError(f"claim {id!r}: {side} is not finite for seeds {wrong}")
+    return array
+
+
+def _direction(claim: ledger.Claim) -> dict[str, bool]:
+    return {"higher_is_better": claim.higher_is_better, "relative": claim.relative}
+
+
+def _display(plain: str, html: str) -> None:
+    display({"text/plain": plain, "text/html": html}, raw=True)
+
+
+def _markdown(text: str, *, quoted: bool = False) -> None:
+    marked = "\n".join(f"> {line}".rstrip() for line in text.split("\n")) if quoted else text
+    display({"text/plain": text, "text/markdown": marked}, raw=True)
 
 
 def _seed_global_generators(seed: int) -> None:
@@ -238,15 +366,3 @@ def _png(figure: Figure) -> bytes:
 def _fixed(value: float, digits: int) -> str:
     text = f"{value:.{digits}f}"
     return text[1:] if text.startswith("-") and float(text) == 0 else text  # no −0.000
-
-
-def _claim_text(claim: ledger.Claim, record: ledger.Record) -> str:
-    effect = ledger.effect_text(record["effect"], record["low"], record["high"], claim.unit)
-    smallest = f"{claim.smallest:g} {'%' if claim.relative else ''}".rstrip()
-    return (
-        f"Claim {claim.id}: {claim.statement}\n"
-        f"  {claim.metric} of {claim.method} against {claim.baseline}, on {record['data']}\n"
-        f"  effect {effect}; smallest that matters {smallest}\n"
-        f"  p = {record['p']:.3g} over {record['seeds']} seeds\n"
-        f"  verdict: {record['verdict']}"
-    )

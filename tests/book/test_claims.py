@@ -21,6 +21,7 @@ metric = "generalisation gap"
 better = "lower"
 relative = true
 smallest = 5
+roles = { "relatives" = "mechanism present", "digits" = "real data" }
 """
 
 
@@ -37,6 +38,7 @@ def claim(**changes) -> Claim:
             "better": "lower",
             "smallest": 5.0,
             "relative": True,
+            "roles": {"relatives": "mechanism present", "digits": "real data"},
         }
         | changes
     )
@@ -63,7 +65,8 @@ def test_a_claim_is_read_with_its_defaults():
     assert parse(CLAIM) == {"3.1-overfitting": claim()}
     assert not claim().higher_is_better
     assert claim().unit == "%"
-    assert claim(relative=False).unit == "generalisation gap"
+    assert claim(relative=False).unit == ""
+    assert not claim().control
 
 
 def test_an_empty_file_has_no_claims():
@@ -85,6 +88,16 @@ def test_an_empty_file_has_no_claims():
         (CLAIM.replace('"Baxter 1997"', '""'), "source must be a text that is not empty"),
         (CLAIM.replace('"3.1"', "3.1"), "section must be a text"),
         (CLAIM.replace('section = "3.1"', 'section = "three"'), "section must be numbers"),
+        (
+            CLAIM.replace('"real data"', '"fun"'),
+            "roles must give each data set one of mechanism pr",
+        ),
+        (CLAIM.replace('"real data"', '"mechanism off"'), "a control, and nothing else, has the"),
+        (CLAIM + 'of = "3.1-a"', "a control, and nothing else, has the role"),
+        (
+            CLAIM.replace("roles =", 'of = "3.1-a"\n#'),
+            "'3.1-overfitting' is the control of no claim",
+        ),
         (CLAIM.replace("[[claim]]", "[[claims]]"), "unknown table 'claims'"),
         ("[[claim]", "not valid TOML"),
     ],
@@ -190,8 +203,8 @@ def test_the_markdown_shows_what_a_reader_asks_for(monkeypatch):
     text = markdown([result(p=0.0004), result(id="3.1-z", p=0.08, statement="a | b")])
     row, other, _, footnote = text.splitlines()[2:]
     assert row == (
-        "| 3.1 | Sharing a layer narrows the gap. | relatives | +12.0 [+8.0, +15.0] % | 16 "
-        "| < 0.001 | supported |"
+        "| 3.1 | Sharing a layer narrows the gap. | relatives | mechanism present "
+        "| +12.0 % [+8.0, +15.0] | 16 | < 0.001 | supported |"
     )
     assert "| a \\| b |" in other
     assert other.endswith("| 0.080 | supported † |")
@@ -201,10 +214,10 @@ def test_the_markdown_shows_what_a_reader_asks_for(monkeypatch):
 @pytest.mark.parametrize(
     ("effect", "low", "high", "text"),
     [
-        (0.0, 0.0, 0.0, "+0.00 [+0.00, +0.00] nats"),
-        (0.012345, -0.001, 0.0267, "+0.0123 [-0.0010, +0.0267] nats"),
-        (1234.5, 900.4, 1500.0, "+1234 [+900, +1500] nats"),
-        (2e-9, -1e-9, 3e-9, "+2.00e-09 [-1.00e-09, +3.00e-09] nats"),
+        (0.0, 0.0, 0.0, "+0.00 nats [+0.00, +0.00]"),
+        (0.012345, -0.001, 0.0267, "+0.0123 nats [-0.0010, +0.0267]"),
+        (1234.5, 900.4, 1500.0, "+1234 nats [+900, +1500]"),
+        (2e-9, -1e-9, 3e-9, "+2.00e-09 nats [-1.00e-09, +3.00e-09]"),
     ],
 )
 def test_effects_are_written_to_3_digits(effect, low, high, text):

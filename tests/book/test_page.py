@@ -1,8 +1,11 @@
 import base64
 import json
+import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -15,10 +18,14 @@ from matplotlib.figure import Figure
 import mtlbook
 from mtlbook.book import claims as ledger
 from mtlbook.book import page as page_module
+from mtlbook.book import replication, studies
 from mtlbook.book.claims import Claim
+from mtlbook.book.diagram import Diagram
 from mtlbook.book.page import Page
 from mtlbook.book.parameters import ListOf, Number, OneOf
+from mtlbook.book.replication import Replication
 from mtlbook.errors import UsageError
+from mtlbook.statistics import Effect
 
 PARAMETERS = {
     "seeds": 4,
@@ -36,15 +43,22 @@ CLAIM = Claim(
     metric="gap",
     better="lower",
     smallest=5.0,
+    quote="Hard parameter sharing greatly reduces the risk of overfitting.",
+    roles={"relatives": "mechanism present", "digits": "real data"},
     relative=True,
+)
+CONTROL = replace(
+    CLAIM, id="3.1-control", of=CLAIM.id, roles={"strangers": "mechanism off"}, quote=""
 )
 
 
 @pytest.fixture(autouse=True)
 def _surroundings(monkeypatch, tmp_path):
     monkeypatch.setenv("MTLBOOK_OUTPUT", str(tmp_path / "out"))
-    claims = {CLAIM.id: CLAIM, "9-other": Claim(**{**vars(CLAIM), "id": "9-other", "section": "9"})}
+    other = replace(CLAIM, id="9-other", section="9")
+    claims = {claim.id: claim for claim in (CLAIM, CONTROL, other)}
     monkeypatch.setattr(ledger, "claims", lambda: claims)
+    monkeypatch.setattr(replication, "read", Replication)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -52,12 +66,12 @@ def _surroundings(monkeypatch, tmp_path):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What was displayed: the pairs of data and metadata."""
+    """What was displayed, by MIME type."""
     displays = []
 
-    def display(data, *, raw, metadata=None):
+    def display(data, *, raw):
         assert raw
-        displays.append((data, metadata))
+        displays.append(data)
 
     monkeypatch.setattr(page_module, "display", display)
     return displays
@@ -116,20 +130,130 @@ def test_parameters_are_written_back_in_their_own_types():
 METHOD, BASELINE = [0.9, 1.8, 2.6, 3.6], [1.0, 2.0, 3.0, 4.0]
 
 
-def test_a_claim_is_measured_shown_and_recorded(tmp_path, capsys):
-    page().claim(CLAIM.id, method=METHOD, baseline=BASELINE, data="relatives")
-    (record,) = json.loads((tmp_path / "out" / "claims" / "3.1.json").read_text(encoding="utf-8"))
-    assert record["effect"] == pytest.approx(100 * 1.1 / 10, rel=1e-5)
-    assert record["low"] <= record["effect"] <= record["high"]
-    assert (record["p"], record["seeds"], record["verdict"]) == (0.125, 4, "supported")
-    assert (record["data"], record["section"]) == ("relatives", "3.1")
-    assert capsys.readouterr().out == (
-        "Claim 3.1-overfitting: Sharing a layer narrows the gap.\n"
-        "  gap of hard sharing against one network a task, on relatives\n"
-        "  effect +11.0 [+10.0, +13.0] %; smallest that matters 5 %\n"
-        "  p = 0.125 over 4 seeds\n"
-        "  verdict: supported\n"
+def eight(values):
+    return [value + 0.01 * (seed % 3) for seed, value in enumerate(2 * values)]
+
+
+def test_a_claim_is_measured_shown_and_recorded(tmp_path, shown):
+    found = page(seeds=8).claim(
+        CLAIM.id, method=eight(METHOD), baseline=eight(BASELINE), data="relatives"
     )
+    (record,) = json.loads((tmp_path / "out" / "claims" / "3.1.json").read_text(encoding="utf-8"))
+    assert record["effect"] == pytest.approx(100 * 2.2 / 20.07, rel=1e-3)
+    assert record["low"] <= record["effect"] <= record["high"]
+    assert (record["seeds"], record["verdict"]) == (8, "supported")
+    assert (record["data"], record["role"]) == ("relatives", "mechanism present")
+    assert found.record == record
+    assert str(found) == "+11.0 % [+9.5, +12.4]"
+    assert found.choose(supported="It helps.", otherwise="It doesn't.") == "It helps."
+    (card,) = shown
+    text = card["text/plain"].splitlines()
+    assert text[0] == CLAIM.statement
+    assert "Hard sharing against one network a task, by gap; relatives" in text[1]
+    assert re.fullmatch(r"  this page, 8 seeds  ·*┊·+δ·+├─+●─+┤·*", text[2])
+    assert text[3].strip() == "supported: +11.0 % [+9.5, +12.4], p = 0.00781"
+    assert "large enough to matter (δ = 5 % is" in text[4]
+    assert '<img src="data:image/svg+xml;base64,' in card["text/html"]
+    assert "<b>supported</b>" in card["text/html"]
+
+
+def test_few_seeds_have_an_interval_and_no_verdict(shown):
+    found = page().claim(CLAIM.id, method=METHOD, baseline=BASELINE, data="relatives")
+    assert found.verdict == "too few seeds"
+    assert "a verdict needs at least 8 seeds" in shown[0]["text/plain"]
+    assert found.choose(too_few_seeds="More.", otherwise="") == "More."
+
+
+def test_a_result_refuses_a_sentence_for_an_unknown_verdict():
+    found = page().claim(CLAIM.id, method=METHOD, baseline=BASELINE, data="relatives")
+    with pytest.raises(UsageError, match="'helpful' is no verdict: there are failed, harmful"):
+        found.choose(otherwise="", helpful="It helps.")
+
+
+def test_a_control_is_what_the_effect_loses_with_the_mechanism_off(tmp_path, shown):
+    opened = page(seeds=8)
+    on = opened.claim(CLAIM.id, method=eight(METHOD), baseline=eight(BASELINE), data="relatives")
+    found = opened.control(
+        CONTROL.id, on=on, method=eight(BASELINE), baseline=eight(BASELINE), data="strangers"
+    )
+    assert found.effect == on.effect  # with the mechanism off there is none
+    assert (found.verdict, found.record["role"]) == ("passed", "mechanism off")
+    assert "With the mechanism off: +0.00 % [+0.00, +0.00]." in shown[1]["text/plain"]
+    recorded = ledger.read(tmp_path / "out" / "claims" / "3.1.json")
+    assert [one["id"] for one in recorded] == [CONTROL.id, CLAIM.id]
+
+
+def test_a_control_and_its_claim_are_not_mistaken_for_each_other():
+    opened = page()
+    values: dict[str, Any] = {"method": METHOD, "baseline": BASELINE}
+    with pytest.raises(UsageError, match=r"control of '3.1-overfitting': measure it by"):
+        opened.claim(CONTROL.id, **values, data="strangers")
+    on = opened.claim(CLAIM.id, **values, data="relatives")
+    with pytest.raises(UsageError, match=r"'3.1-overfitting' as a control .*: it is none"):
+        opened.control(CLAIM.id, on=on, **values, data="relatives")
+
+
+def test_data_without_a_role_are_refused():
+    with pytest.raises(UsageError, match="no role on 'mnist'; it knows: relatives, digits"):
+        page().claim(CLAIM.id, method=METHOD, baseline=BASELINE, data="mnist")
+
+
+def test_a_study_has_its_own_seeds(shown):
+    study = studies.Record("digits", "3.1", list(range(8)), {}, {}, [])
+    found = page().claim(
+        CLAIM.id, method=eight(METHOD), baseline=eight(BASELINE), data="digits", study=study
+    )
+    assert found.record["seeds"] == 8
+    assert "recorded study, 8 seeds" in shown[0]["text/plain"]
+
+
+@pytest.fixture
+def _replicated(monkeypatch):
+    """A replication in which the claim is slight on one of its data sets."""
+    fresh = ledger.record(CLAIM, Effect(3.0, 1.0, 6.0, 0.01, 64), "relatives", "")
+    found = Replication().with_page("3.1", "", [fresh])
+    monkeypatch.setattr(replication, "read", lambda: found)
+
+
+@pytest.mark.usefixtures("_replicated")
+def test_a_card_shows_the_replication_and_that_it_disagrees(shown):
+    page(seeds=8).claim(CLAIM.id, method=eight(METHOD), baseline=eight(BASELINE), data="relatives")
+    text = shown[0]["text/plain"]
+    assert "replication, 64 fresh seeds" in text
+    assert "slight: +3.00 % [+1.00, +6.00]" in text
+    assert "supported here, slight in the replication" in text
+
+
+@pytest.mark.usefixtures("_replicated")
+def test_the_answer_is_that_of_the_replication(shown):
+    opened = page()
+    opened.answer(
+        "Sharing: {3.1-overfitting|relatives}, {3.1-overfitting|relatives|verdict}.",
+        opened.by(CLAIM.id, "relatives", slight="A little.", otherwise="?"),
+        "On digits {3.1-overfitting|digits}.",
+        opened.by(CLAIM.id, "digits", slight="A little.", otherwise="Who knows."),
+    )
+    assert shown == [
+        {
+            "text/plain": (
+                text := "**The answer so far.** Sharing: +3.00 % [+1.00, +6.00], slight. A little. "
+                "On digits (not replicated yet). Who knows."
+            ),
+            "text/markdown": f"> {text}",
+        }
+    ]
+
+
+@pytest.mark.parametrize("reference", ["3.1-none|relatives", "3.1-overfitting|mnist"])
+def test_an_answer_about_nothing_is_refused(reference):
+    with pytest.raises(UsageError, match=r"unknown claim|no role on"):
+        page().answer(f"It is {{{reference}}}.")
+
+
+def test_a_finding_is_markdown(shown):
+    page().finding("Sharing *helps*.", "It costs nothing.")
+    assert shown == [dict.fromkeys(shown[0], "Sharing *helps*.\n\nIt costs nothing.")]
+    assert set(shown[0]) == {"text/plain", "text/markdown"}
 
 
 def test_a_claim_takes_arrays_tensors_and_columns():
@@ -174,36 +298,47 @@ def drawing() -> Figure:
     return figure
 
 
-def test_a_figure_is_saved_and_shown_with_its_text(tmp_path, shown):
-    page().figure(drawing(), "sweep", alt="A line that rises from 1 to 2.")
+def test_a_figure_is_saved_and_shown_with_number_caption_and_text(tmp_path, shown):
+    opened = page()
+    opened.figure(drawing(), "first", caption="One.", alt="A line.")
+    opened.figure(drawing(), "sweep", caption="It <rises>.", alt='A "line" from 1 to 2.')
     saved = (tmp_path / "out" / "figures" / "3_1_sweep.png").read_bytes()
-    ((data, metadata),) = shown
-    assert base64.b64decode(data["image/png"]) == saved
-    assert data["text/plain"] == "A line that rises from 1 to 2."
-    assert metadata["image/png"]["alt"] == data["text/plain"]
-    pixels = struct.unpack(">II", saved[16:24])
-    assert pixels == (300, 150)
-    assert (metadata["image/png"]["width"], metadata["image/png"]["height"]) == (192, 96)
+    html = shown[1]["text/html"]
+    assert f'src="data:image/png;base64,{base64.b64encode(saved).decode()}"' in html
+    assert '<figure id="figure-3-1-2">' in html
+    assert 'alt="A &quot;line&quot; from 1 to 2." width="192" height="96"' in html
+    assert "<b>Figure 3.1.2.</b> It &lt;rises&gt;.</figcaption>" in html
+    assert shown[1]["text/plain"] == 'Figure 3.1.2. It <rises>.\n[A "line" from 1 to 2.]'
+    assert struct.unpack(">II", saved[16:24]) == (300, 150)
     assert b"matplotlib" not in saved
+
+
+def test_the_picture_of_the_model_is_a_figure(tmp_path, shown):
+    picture = Diagram()
+    picture.box("x", "inputs", at=(0, 0), kind="data")
+    page().model(picture, caption="A box.", alt="One box.")
+    assert (tmp_path / "out" / "figures" / "3_1_model.png").is_file()
+    assert shown[0]["text/plain"].startswith("Figure 3.1.1. A box.")
 
 
 def test_a_figure_has_the_same_bytes_twice(shown):
     opened = page()
-    opened.figure(drawing(), "sweep", alt="A line.")
-    opened.figure(drawing(), "sweep", alt="A line.")
+    opened.figure(drawing(), "sweep", caption="One.", alt="A line.")
+    opened.figure(drawing(), "sweep", caption="One.", alt="A line.")
     assert shown[0] == shown[1]
 
 
-def test_a_figure_without_text_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="'sweep' needs a text"):
-        page().figure(drawing(), "sweep", alt=" ")
+@pytest.mark.parametrize(("alt", "caption", "missing"), [(" ", "One.", "alt"), ("A.", "", "capt")])
+def test_a_figure_without_text_is_refused(alt, caption, missing, tmp_path):
+    with pytest.raises(UsageError, match=f"'sweep' needs its {missing}"):
+        page().figure(drawing(), "sweep", caption=caption, alt=alt)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_table_has_fixed_digits_no_row_numbers_and_no_negative_0(shown):
     frame = pd.DataFrame({"task": ["a<b", "b"], "error": [-1e-17, 1 / 3], "seeds": [4, 8]})
     page().table(frame, digits=2, caption="Errors < 1.")
-    ((data, _),) = shown
+    (data,) = shown
     assert data["text/plain"].splitlines() == [
         "Errors < 1.",
         "task  error  seeds",
@@ -219,7 +354,7 @@ def test_a_table_keeps_an_index_that_says_something_and_shows_what_is_missing(sh
     frame = pd.DataFrame({"error": [np.nan, 1.0]}, index=["hard", "soft"])
     page().table(frame)
     page().table(frame.rename_axis("method"))
-    assert [data["text/plain"].splitlines() for data, _ in shown] == [
+    assert [data["text/plain"].splitlines() for data in shown] == [
         ["      error", "hard      –", "soft  1.000"],
         ["method  error", "  hard      –", "  soft  1.000"],
     ]
@@ -284,7 +419,7 @@ def test_a_real_kernel_takes_parameters_and_shows_only_what_can_be_compared(exec
         PARAMETER_CELL,
         OPENING,
         "from matplotlib import pyplot\nfigure, axes = pyplot.subplots()\naxes.plot([1, 2])\n"
-        "page.figure(figure, 'line', alt='A line.')",
+        "page.figure(figure, 'line', caption='One.', alt='A line.')",
         "import pandas\npage.table(pandas.DataFrame({'error': [0.5]}))",
         seeds=3,
     )
@@ -292,9 +427,8 @@ def test_a_real_kernel_takes_parameters_and_shows_only_what_can_be_compared(exec
     assert injected.source.startswith("# Parameters\n")
     assert opening.outputs[0].data["text/plain"] == "range(0, 3)"
     (picture,) = figure.outputs  # the inline backend doesn't show it a second time
-    assert picture.data["text/plain"] == "A line."
-    assert picture.metadata["image/png"]["alt"] == "A line."
-    assert base64.b64decode(picture.data["image/png"]).startswith(b"\x89PNG")
+    assert picture.data["text/plain"] == "Figure 3.1.1. One.\n[A line.]"
+    assert 'alt="A line."' in picture.data["text/html"]
     assert table.outputs[0].data["text/plain"] == " error\n 0.500"
 
 

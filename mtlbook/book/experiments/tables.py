@@ -123,15 +123,15 @@ def with_interval(
     Arguments:
         values: what is written.
         style: the format of the three numbers; by default `+.1f` for an effect, else `.3f`.
-        unit: what stands behind them.
+        unit: what stands behind the first.
 
     Example:
         >>> with_interval(Effect(12.34, 4.5, 20.1, 0.01, 16), unit="%")
-        '+12.3 [+4.5, +20.1] %'
+        '+12.3 % [+4.5, +20.1]'
     """
     chosen = style or ("+.1f" if isinstance(values, Effect) else ".3f")
     middle, low, high = (format(number, chosen) for number in estimate(values).values())
-    return f"{middle} [{low}, {high}] {unit}".rstrip()
+    return f"{middle} {unit}".rstrip() + f" [{low}, {high}]"
 
 
 def standing(effect: Effect | OverSeeds) -> str:

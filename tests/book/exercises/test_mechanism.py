@@ -1,7 +1,7 @@
 import pytest
 
 from mtlbook.book import exercises
-from mtlbook.book.exercises import Exercise, WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, Exercise, WrongAnswer, exercise, prediction
 from mtlbook.errors import UsageError
 
 
@@ -13,8 +13,12 @@ def joint_loss(first: float, second: float) -> float:
 @pytest.fixture(autouse=True)
 def _a_section_of_exercises(monkeypatch):
     monkeypatch.setattr(exercises, "_EXERCISES", {})
+    monkeypatch.setattr(exercises, "_SOLVED", set())
+    monkeypatch.setattr(exercises, "_HINTS_GIVEN", {})
 
-    @exercise("9.9.b", "How many tasks?", reference=2)
+    @exercise(
+        "9.9.b", "How many tasks?", reference=2, hints=("Look at the heads.", "Fewer than 3.")
+    )
     def check_count(answer):
         if answer != 2:
             raise WrongAnswer("count them again")
@@ -90,3 +94,88 @@ def test_two_modules_cannot_define_the_same_exercise():
     check_elsewhere.__module__ = "another.module"
     with pytest.raises(UsageError, match="defined twice"):
         exercise("9.9.a", "Again?", reference=None)(check_elsewhere)
+
+
+@pytest.fixture
+def _predictions(_a_section_of_exercises):
+    prediction(
+        "9.9.c",
+        "More tasks: where does the error go?",
+        choices=DIRECTIONS,
+        answer="falls",
+        because="More rows for the trunk.",
+        hints=("Count the rows.",),
+    )
+    prediction("9.9.d", "By how much?", answer=40.0, within=10.0, because="It halves nearly.")
+
+
+def told(capsys, name, answer):
+    exercises.check(name, answer)
+    return capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_predictions")
+def test_a_prediction_meets_what_the_experiment_found_and_why(capsys):
+    right = "Exercise 9.9.c: you predicted what the book's experiment found. More rows for the "
+    assert told(capsys, "9.9.c", "falls").startswith(right)
+    wrong = 'Exercise 9.9.c: the book\'s experiment says "falls". More rows for the trunk.\n'
+    assert told(capsys, "9.9.c", "rises") == wrong
+    assert "you predicted" in told(capsys, "9.9.d", 31)
+    assert "says 40. It halves nearly." in told(capsys, "9.9.d", 20)
+    exercises.solution("9.9.c")
+    assert capsys.readouterr().out == "'falls'. More rows for the trunk.\n"
+
+
+@pytest.mark.usefixtures("_predictions")
+def test_what_is_no_prediction_reveals_nothing(capsys):
+    wanted = 'with one of "falls", "stays", "rises"'
+    assert told(capsys, "9.9.c", ...) == f"Exercise 9.9.c: not answered yet. Answer {wanted}.\n"
+    assert told(capsys, "9.9.c", "down") == f"Exercise 9.9.c: not yet: answer {wanted}\n"
+    assert told(capsys, "9.9.d", "much") == "Exercise 9.9.d: not yet: answer with a number\n"
+    exercises.summary("9.9")
+    assert capsys.readouterr().out == "0 of 4 solved; open: 9.9.a, 9.9.b, 9.9.c, 9.9.d\n"
+
+
+def test_what_is_looked_up_is_explained_by_what_it_is(capsys):
+    found = "stays"
+    reasons = {"falls": "Help.", "stays": "Nothing in common.", "rises": "Harm."}
+    prediction("9.9.c", "?", choices=DIRECTIONS, answer=lambda: found, because=reasons)
+    assert told(capsys, "9.9.c", "falls").endswith('says "stays". Nothing in common.\n')
+    found = "rises"
+    assert told(capsys, "9.9.c", "rises").endswith("found. Harm.\n")
+
+
+def test_a_prediction_that_cannot_be_right_is_refused():
+    with pytest.raises(UsageError, match="'sinks' is not one of \"falls\""):
+        prediction("9.9.c", "?", choices=DIRECTIONS, answer="sinks", because="")
+    with pytest.raises(UsageError, match="a text for each choice"):
+        prediction("9.9.c", "?", choices=DIRECTIONS, answer="falls", because={"falls": ""})
+
+
+def test_hints_come_by_degrees(capsys):
+    for _ in range(3):
+        exercises.hint("9.9.b")
+    assert capsys.readouterr().out == (
+        "Exercise 9.9.b, hint 1 of 2: Look at the heads.\n"
+        "Exercise 9.9.b, hint 2 of 2: Fewer than 3.\n"
+        'Exercise 9.9.b: no more hints; exercises.solution("9.9.b") shows the answer.\n'
+    )
+    exercises.hint("9.9.a")
+    assert "no hints" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_predictions")
+def test_a_summary_says_what_is_solved_and_what_is_open(capsys):
+    exercises.check("9.9.a", lambda first, second: first + second)
+    exercises.check("9.9.b", 3)
+    exercises.check("9.9.c", "rises")  # a prediction counts, right or wrong
+    capsys.readouterr()
+    exercises.summary("9.9")
+    assert capsys.readouterr().out == "2 of 4 solved; open: 9.9.b, 9.9.d\n"
+    exercises.check("9.9.b", 2)
+    exercises.check("9.9.d", 40)
+    capsys.readouterr()
+    exercises.summary("9.9")
+    assert capsys.readouterr().out == "4 of 4 solved\n"
+    with pytest.raises(UsageError, match=r"section 9\.8 has no exercises"):
+        exercises.summary("9.8")
