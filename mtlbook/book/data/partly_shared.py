@@ -6,6 +6,7 @@ are the same in all tasks.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import sqrt
 
 import torch
@@ -67,8 +68,8 @@ def partly_shared_tasks(
         (['a', 'b'], {'a': 0.25, 'b': 0.25})
     """
     check_counts(rows=rows, inputs=inputs, features=features, tasks=len(tasks), layers=len(common))
-    falling = all(below >= above for below, above in zip(common, common[1:], strict=False))
-    if not (falling and 0 <= common[-1] and common[0] <= features):
+    falling = all(below >= above for below, above in pairwise(common))
+    if not (falling and common[-1] >= 0 and common[0] <= features):
         raise UsageError(
             f"common must fall from at most {features} features to at least 0, not be "
             f"{list(common)}: a common feature depends on common features only."
