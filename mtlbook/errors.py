@@ -3,3 +3,7 @@
 
 class UsageError(ValueError):
     """A mistake in what the user asked for, told in one sentence with its remedy."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of the library's internals: the message alone."""
+        return [f"{type(self).__name__}: {self}"]

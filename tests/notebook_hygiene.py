@@ -5,6 +5,9 @@ executed, and says nothing about its form.
 """
 
 import ast
+import contextlib
+import io
+import os
 import re
 import sys
 import tokenize
@@ -18,10 +21,24 @@ import nbformat
 from nbformat import NotebookNode
 from nbval.plugin import comment_markers, metadata_tags
 
-from tests.project import importable_dependencies, imported
+from mtlbook.book import exercises as mechanism
+from mtlbook.book.runner.clean import KERNEL, LANGUAGE, OWN
+from mtlbook.errors import UsageError
+from tests.project import importable_dependencies, imported, notebooks
 
 LEAST_SEEDS = 16
 LEAST_EXERCISES = 2
+BUDGET = {
+    "visible": (250, "visible lines of code"),
+    "total": (400, "lines of code"),
+    "words": (2_500, "words of prose"),
+    "tables": (5, "tables"),
+    "figures": (6, "figures"),
+    "first result": (60, "visible lines of code before and with the first result"),
+}
+"""What a page holds at most; it may say why it holds more, in its metadata: `over_budget`."""
+RESULTS = {"page.claim", "page.control", "page.figure", "page.table"}
+BANNED = ("look whether", "none was known when")
 LONGEST_FUNCTION = 30
 LARGEST_FILE = 2_000_000
 
@@ -178,10 +195,18 @@ def common_parameters(values: dict[str, object]) -> list[str]:
     return faults
 
 
-def kernel(book: Book) -> list[str]:
-    """The kernel is called `python3`: the one of the reader's own environment."""
-    found = book.notebook.metadata.get("kernelspec", {}).get("name")
-    return [] if found == "python3" else [f"the kernel is {found!r}, not 'python3'"]
+def metadata(book: Book) -> list[str]:
+    """The metadata are those that JupyterLab writes, so that opening a page doesn't change it."""
+    wanted = {"kernelspec": KERNEL, "language_info": LANGUAGE}
+    found = {key: value for key, value in book.notebook.metadata.items() if key != OWN}
+    faults = [
+        f"metadata {key} must be {wanted.get(key)}, not {found.get(key)}"
+        for key in wanted | found
+        if key != "widgets" and found.get(key) != wanted.get(key)
+    ]
+    if book.notebook.nbformat_minor != 5:
+        faults.append(f"format 4.{book.notebook.nbformat_minor}, not 4.5")
+    return faults
 
 
 def no_widgets(book: Book) -> list[str]:
@@ -223,8 +248,8 @@ def find(patterns: dict[str, re.Pattern[str]], texts: list[str]) -> Iterator[tup
 
 def sources(book: Book) -> list[str]:
     """The cells' sources, and the metadata of the cells and of the notebook."""
-    metadata = [str(cell.metadata) for cell in book.notebook.cells]
-    return [cell.source for cell in book.notebook.cells] + [*metadata, str(book.notebook.metadata)]
+    said = [str(cell.metadata) for cell in book.notebook.cells]
+    return [cell.source for cell in book.notebook.cells] + [*said, str(book.notebook.metadata)]
 
 
 def shown(book: Book) -> list[str]:
@@ -294,27 +319,205 @@ def structure(book: Book) -> list[str]:
     ]
 
 
-def exercises(book: Book) -> list[str]:
-    """There are exercises of this section that the reader can check."""
-    ids = [
-        call.args[0].value
-        for tree in book.trees
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call)
-        and ast.unparse(call.func) == "exercises.check"
-        and call.args
-        and isinstance(call.args[0], ast.Constant)
+def headings(book: Book) -> list[str]:
+    """The title names the section, and the parts are numbered after it: ## 4.5.1, ## 4.5.2, …"""
+    found = re.findall(r"^(##?) +(.+?) *$", "\n".join(without_code(book)), re.MULTILINE)
+    titles = [text for marks, text in found if marks == "#"]
+    number = rf"(?<![\d.]){re.escape(book.section)}(?!\.?\d)"
+    faults = [
+        f"the title {text!r} does not name section {book.section}"
+        for text in titles
+        if not re.search(number, text)
     ]
+    parts = [text for marks, text in found if marks == "##"]
+    for place, part in enumerate(parts, start=1):
+        wanted = f"{book.section}.{place} "
+        if not part.startswith(wanted):
+            faults.append(f"the heading {part!r} must start with {wanted!r}")
+    return faults
+
+
+def without_code(book: Book) -> list[str]:
+    """The prose without blocks of code, whose comments look like headings."""
+    return [re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL) for text in book.prose]
+
+
+def reading_order(path: Path) -> tuple[int, tuple[float, ...]]:
+    """The place of a page: by its numbers, and what concerns a chapter behind its sections."""
+    numbers = tuple(float(number) for number in section_of(path.stem).split(".") if number)
+    return int(numbers[0]) if numbers else 0, (numbers[1:] or (float("inf"),))
+
+
+def links(book: Book) -> list[str]:
+    """The prose links to the page before and to the page after."""
+    order = sorted({*notebooks(), book.path}, key=reading_order)
+    place = order.index(book.path)
+    targets = {
+        target.partition("#")[0]
+        for text in book.prose
+        for target in re.findall(r"\]\(([^)\s]+)\)", text)
+    }
+    faults = []
+    for neighbour in order[max(0, place - 1) : place] + order[place + 1 : place + 2]:
+        wanted = Path(os.path.relpath(neighbour, book.path.parent)).as_posix()
+        if wanted not in targets:
+            faults.append(f"no link to {wanted}")
+    return faults
+
+
+def calls(trees: list[ast.Module], names: set[str]) -> list[ast.Call]:
+    """The calls of functions with these names, such as `page.table`, in the order of the text."""
+    found = [
+        node
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in names
+    ]
+    return sorted(found, key=lambda call: call.lineno)
+
+
+def answer_and_model(book: Book) -> list[str]:
+    """The page starts with its answer and shows a picture of the model."""
+    return [
+        f"{name}(...) is called nowhere"
+        for name in ("page.answer", "page.model")
+        if not calls(book.trees, {name})
+    ]
+
+
+def checked_exercises(book: Book) -> list[str]:
+    """The exercises that the page's cells check, by name."""
+    return [
+        str(call.args[0].value)
+        for call in calls(book.trees, {"exercises.check"})
+        if call.args and isinstance(call.args[0], ast.Constant)
+    ]
+
+
+def exercises(book: Book) -> list[str]:
+    """There are exercises of this section that the reader can check, one of them a prediction."""
+    ids = checked_exercises(book)
     faults = [
         f"exercise {one!r} is not of section {book.section}"
         for one in ids
-        if str(one).rpartition(".")[0] != book.section
+        if one.rpartition(".")[0] != book.section
     ]
     if len(set(ids)) < LEAST_EXERCISES:
         faults.append(
             f"exercises.check is called for {ids}: {LEAST_EXERCISES} exercises are needed"
         )
+    if not any(is_prediction(one) for one in ids):
+        faults.append("no exercise asks for a prediction before the dial is turned")
     return faults
+
+
+def is_prediction(id: str) -> bool:  # noqa: A002
+    """Whether an exercise exists and is of the kind *predict, turn the dial, explain*."""
+    try:
+        return isinstance(mechanism.get(id), mechanism.Prediction)
+    except UsageError:
+        return False
+
+
+def exercises_alone(book: Book) -> list[str]:
+    """A cell that checks an exercise is tagged `exercise` and runs in a fresh kernel by itself."""
+    faults = []
+    for cell in book.code_cells:
+        tree = parse(cell.source)
+        tagged = "exercise" in cell.metadata.get("tags", [])
+        if tree and calls([tree], {"exercises.check"}) and not tagged:
+            faults.append(f"not tagged `exercise`: {cell.source}")
+        if tree and tagged:
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    exec(compile(tree, "exercise", "exec"), {"__name__": "__main__"})
+            except Exception as error:
+                faults.append(f"alone it raises {type(error).__name__}: {error}: {cell.source}")
+    return faults
+
+
+def lines(source: str) -> list[str]:
+    """The lines of a source that are not blank."""
+    return [line for line in source.splitlines() if line.strip()]
+
+
+def is_visible(cell: NotebookNode) -> bool:
+    """Whether the reader sees the source of a code cell without unfolding it."""
+    return "hide-input" not in cell.metadata.get("tags", [])
+
+
+def lines_to_first_result(book: Book) -> int | None:
+    """The visible lines of code up to the one that shows a first result; None without a result."""
+    before = 0
+    for cell in book.code_cells:
+        tree = parse(cell.source)
+        found = calls([tree], RESULTS) if tree else []
+        if found:
+            own = "\n".join(cell.source.splitlines()[: found[0].lineno])
+            return before + is_visible(cell) * len(lines(own))
+        before += is_visible(cell) * len(lines(cell.source))
+    return None
+
+
+def tables(book: Book) -> int:
+    """The tables in outputs (those of pandas and of `page.table`) and in the prose."""
+    shown_tables = sum(
+        str(output.get("data", {}).get("text/html", "")).count('class="dataframe')
+        for output in book.outputs
+    )
+    rules = r"^ *\|?(?: *:?-+:? *\|)+ *(?::?-+:? *)?$"
+    return shown_tables + len(re.findall(rules, "\n".join(without_code(book)), re.MULTILINE))
+
+
+def pictures(book: Book) -> int:
+    """The figures in outputs and in the prose."""
+    outputs = [output.get("data", {}) for output in book.outputs]
+    drawn = sum(
+        any(kind.startswith("image/") for kind in data)
+        or re.search("<figure|<img|<svg", str(data.get("text/html", ""))) is not None
+        for data in outputs
+    )
+    return drawn + sum(len(re.findall(r"!\[|<img\b", text)) for text in book.prose)
+
+
+def words(book: Book) -> int:
+    """The words of the prose; a formula's symbols between blanks count as words with a letter."""
+    return sum(any(map(str.isalnum, word)) for text in book.prose for word in text.split())
+
+
+def budget(book: Book) -> list[str]:
+    """A page is short enough to be read in 45 minutes, or says why it is not."""
+    code = [cell.source for cell in book.code_cells]
+    first = lines_to_first_result(book)
+    found = {
+        "visible": sum(len(lines(cell.source)) for cell in book.code_cells if is_visible(cell)),
+        "total": sum(len(lines(source)) for source in code),
+        "words": words(book),
+        "tables": tables(book),
+        "figures": pictures(book),
+        "first result": first or 0,
+    }
+    reasons = dict(book.notebook.metadata.get(OWN, {}).get("over_budget", {}))
+    faults = [] if first else ["no cell shows a result"]
+    for key, (limit, what) in BUDGET.items():
+        reason = str(reasons.pop(key, "")).strip()
+        if found[key] > limit and not reason:
+            faults.append(
+                f"{found[key]} {what}: {limit} are the most (over_budget says why: {key})"
+            )
+        if found[key] <= limit and reason:
+            faults.append(f"over_budget says why there are too many {what}, but there are not")
+    return faults + [f"over_budget knows no limit {key!r}" for key in reasons]
+
+
+def plain_words(book: Book) -> list[str]:
+    """No phrase that leaves the interpretation to the reader, or a claim's history in the dark."""
+    texts = [*book.prose, *(cell.source for cell in book.code_cells), *shown(book)]
+    return [
+        f"the phrase {phrase!r} is banned"
+        for phrase in BANNED
+        if any(phrase in " ".join(text.lower().split()) for text in texts)
+    ]
 
 
 def plain_python(book: Book) -> list[str]:
@@ -388,14 +591,20 @@ CHECKS: tuple[Check, ...] = (
     name,
     executed,
     parameters,
-    kernel,
+    metadata,
     no_widgets,
     nothing_of_the_machine,
     quiet_outputs,
     strict,
     images_have_alternative_texts,
     structure,
+    headings,
+    links,
+    answer_and_model,
     exercises,
+    exercises_alone,
+    budget,
+    plain_words,
     plain_python,
     short_functions,
     declared_imports,

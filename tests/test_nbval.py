@@ -37,6 +37,10 @@ MUTATIONS = {
 FAULTY_CELLS = {
     "warning": ("import warnings\nwarnings.warn('careless', stacklevel=1)", "careless"),
     "new_output": ("print('more')", "more"),
+    "usage_error": (
+        "from mtlbook.errors import UsageError\nraise UsageError('seeds must be positive')",
+        "UsageError: seeds must be positive",
+    ),
     "exception": ("raise RuntimeError('broken')", "broken"),
     "dead_kernel": ("import os\nos._exit(1)", "the kernel died"),
     "endless_cell": ("while True:\n    pass", f"Timeout of {SECONDS_PER_CELL} seconds"),

@@ -10,13 +10,16 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from mtlbook.book import exercises
+from mtlbook.book.exercises import Prediction
+from mtlbook.book.runner.clean import KERNEL, LANGUAGE
 from tests import notebook_hygiene as hygiene
 from tests.ledger_hygiene import FIELDS, figure_faults, ledger_faults
 from tests.notebook_hygiene import CHECKS, Book, Check, copies
 
 PATH = Path("notebooks/3_sharing_methods/3_1_hard_parameter_sharing.ipynb")
 
-TITLE = "# Hard parameter sharing\n\n§3.1 of the overview (Ruder, 2017) says that ..."
+TITLE = "# 3.1 Hard parameter sharing\n\n§3.1 of the overview (Ruder, 2017) says that ..."
 PARAMETERS = """\
 seeds = 16  # how many replicates
 first_seed = 0  # of the first replicate
@@ -29,6 +32,24 @@ IMAGE = new_output(
     data={"image/png": "AAAA", "text/plain": "The loss falls."},
     metadata={"image/png": {"alt": "The loss falls."}},
 )
+EXERCISES = """\
+from mtlbook.book import exercises
+
+exercises.check("3.1.a", ...)
+exercises.check("3.1.z", ...)
+"""
+END = """\
+## 3.1.2 When it fails
+
+## 3.1.3 Exercises
+
+## 3.1.4 References
+
+[before](../2_motivation/2_motivation_and_relatives.ipynb),
+[after](3_2_soft_parameter_sharing.ipynb#idea)
+"""
+HIDDEN = {"tags": ["hide-input"]}
+TABLE = new_output("display_data", data={"text/html": '<table class="dataframe">'})
 OTHER_PATH = "/" + "home/ada/data"
 
 
@@ -36,32 +57,71 @@ def good() -> Book:
     """A notebook that passes every check."""
     code = [
         (PARAMETERS, []),
-        ("import torch\nfrom mtlbook import exercises", []),
+        ("import torch\nfrom mtlbook.book.page import Page", []),
         ("print(torch.ones(1))", [new_output("stream", name="stdout", text="tensor([1.])\n")]),
-        ("figure()", [deepcopy(IMAGE)]),
-        ("exercises.check('3.1.a', ...)\nexercises.check('3.1.b', ...)", []),
+        ("page.answer('It helps.')\npage.model(net)\npage.figure(figure)", [deepcopy(IMAGE)]),
+        (EXERCISES, []),
     ]
     cells = [
         new_markdown_cell(TITLE),
-        new_markdown_cell("## The idea\n\n$$L = L_1 + L_2$$\n\n![The net](net.png)"),
+        new_markdown_cell("## 3.1.1 The idea\n\n$$L = L_1 + L_2$$\n\n![The net](net.png)"),
         *(new_code_cell(source, outputs=outputs) for source, outputs in code),
-        new_markdown_cell("## When it fails\n\n## Exercises\n\n## References"),
+        new_markdown_cell(END),
     ]
-    kernelspec = {"name": "python3", "display_name": "Python 3"}
-    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernelspec})
+    metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
+    notebook = new_notebook(cells=cells, metadata=metadata)
     for count, cell in enumerate(Book(PATH, notebook, 0).code_cells, start=1):
         cell.execution_count = count
     notebook.cells[2].metadata["tags"] = ["parameters"]
+    notebook.cells[6].metadata["tags"] = ["exercise"]
     return Book(PATH, notebook, 1000)
 
 
-def code(source: str) -> Callable[[Book], None]:
-    """A mutation that replaces the source of the second code cell."""
+@pytest.fixture(autouse=True)
+def _a_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Prediction("3.1.z", "?", lambda answer: None, 1.0)
+    exercises.of("3.1")  # imported now, and not into the dictionary of one test
+    monkeypatch.setattr(exercises, "_EXERCISES", {**exercises._EXERCISES, "3.1.z": one})
+
+
+def code(source: str, cell: int = 1) -> Callable[[Book], None]:
+    """A mutation that replaces the source of a code cell, by default the second."""
 
     def mutate(book: Book) -> None:
-        book.code_cells[1].source = dedent(source)
+        book.code_cells[cell].source = dedent(source)
 
     return mutate
+
+
+def exercise_cell(source: str) -> Callable[[Book], None]:
+    """A mutation that replaces the source of the cell with the exercises."""
+
+    def mutate(book: Book) -> None:
+        book.code_cells[-1].source = source
+
+    return mutate
+
+
+def more(*cells: nbformat.NotebookNode) -> Callable[[Book], None]:
+    """A mutation that adds cells."""
+
+    def mutate(book: Book) -> None:
+        for cell in deepcopy(cells):
+            if cell.cell_type == "code":
+                cell.execution_count = len(book.code_cells) + 1
+            book.notebook.cells.append(cell)
+
+    return mutate
+
+
+def excused(reasons: dict[str, str], mutate: Callable[[Book], None]) -> Callable[[Book], None]:
+    """A mutation of a page that says why it holds too much."""
+
+    def mutate_and_excuse(book: Book) -> None:
+        mutate(book)
+        book.notebook.metadata["mtlbook"] = {"over_budget": reasons}
+
+    return mutate_and_excuse
 
 
 def parameter(line: str, new: str) -> Callable[[Book], None]:
@@ -140,6 +200,26 @@ def skipped_by_nbval(book: Book) -> None:
     book.code_cells[1].metadata["tags"] = ["nbval-skip"]
 
 
+def other_language(book: Book) -> None:
+    book.notebook.metadata.language_info["version"] = "3.0"
+
+
+def more_metadata(book: Book) -> None:
+    book.notebook.metadata["papermill"] = {}
+
+
+def old_format(book: Book) -> None:
+    book.notebook.nbformat_minor = 4
+
+
+def untagged_exercise(book: Book) -> None:
+    book.code_cells[-1].metadata["tags"] = []
+
+
+def late_result(book: Book) -> None:
+    book.code_cells[1].source += "\n\nstep()" * (60 - 6)
+
+
 def image_without_text(book: Book) -> None:
     book.code_cells[3].outputs[0].metadata = {}
 
@@ -163,7 +243,10 @@ FAULTS: list[tuple[Check, Callable[[Book], None]]] = [
     (hygiene.parameters, parameter('"cpu"', "None")),
     (hygiene.parameters, parameter("[0.0, -1.0]", "list(range(3))")),
     (hygiene.parameters, parameter("penalties =", "import os; penalties =")),
-    (hygiene.kernel, other_kernel),
+    (hygiene.metadata, other_kernel),
+    (hygiene.metadata, other_language),
+    (hygiene.metadata, more_metadata),
+    (hygiene.metadata, old_format),
     (hygiene.no_widgets, widget_state),
     (hygiene.no_widgets, shown("application/vnd.jupyter.widget-view+json", "{}")),
     (hygiene.nothing_of_the_machine, printed(f"read {OTHER_PATH}\n")),
@@ -183,14 +266,40 @@ FAULTS: list[tuple[Check, Callable[[Book], None]]] = [
     (hygiene.images_have_alternative_texts, image_without_text),
     (hygiene.images_have_alternative_texts, shown("text/html", '<img src="a.png">')),
     (hygiene.images_have_alternative_texts, prose(1, "![The net]", "![]")),
-    (hygiene.structure, prose(0, "# Hard", "Hard")),
+    (hygiene.structure, prose(0, "# 3.1", "3.1")),
     (hygiene.structure, prose(0, "§3.1", "§3.10")),
     (hygiene.structure, prose(0, "2017", "1997")),
-    (hygiene.structure, prose(1, "## The idea", "# The idea")),
+    (hygiene.structure, prose(0, "# 3.1 Hard", "# 3.1 Hard\n\n# 3.1 Hard")),
     (hygiene.structure, prose(1, "$$", "$")),
-    (hygiene.structure, prose(-1, "## When it fails", "When it fails")),
+    (hygiene.structure, prose(-1, "When it fails", "Limits")),
     (hygiene.structure, prose(-1, "References", "Sources")),
-    (hygiene.exercises, code("exercises.check('3.2.a', ...)")),
+    (hygiene.headings, prose(0, "# 3.1 Hard", "# Hard")),
+    (hygiene.headings, prose(0, "# 3.1 Hard", "# 3.10 Hard")),
+    (hygiene.headings, prose(1, "3.1.1 ", "")),
+    (hygiene.headings, prose(-1, "3.1.3", "3.1.4")),
+    (hygiene.links, prose(-1, "../2_motivation/", "")),
+    (hygiene.links, prose(-1, "3_2_soft_parameter_sharing", "3_3_more")),
+    (hygiene.answer_and_model, code("page.figure(answer)", 3)),
+    (hygiene.answer_and_model, code("page.figure(page.answer('It helps.'))", 3)),
+    (hygiene.exercises, exercise_cell(EXERCISES.replace("3.1.a", "3.2.a"))),
+    (hygiene.exercises, exercise_cell(EXERCISES.replace("3.1.z", "3.1.b"))),
+    (hygiene.exercises, exercise_cell(EXERCISES.replace('exercises.check("3.1.a", ...)', ""))),
+    (hygiene.exercises_alone, exercise_cell(EXERCISES.partition("\n")[2])),
+    (hygiene.exercises_alone, exercise_cell(EXERCISES.replace("...", "page.seeds"))),
+    (hygiene.exercises_alone, untagged_exercise),
+    (hygiene.budget, more(new_code_cell(250 * "step()\n"))),
+    (hygiene.budget, more(new_code_cell(400 * "step()\n", metadata=HIDDEN))),
+    (hygiene.budget, more(new_markdown_cell(2_500 * "more "))),
+    (hygiene.budget, more(new_code_cell("more", outputs=6 * [TABLE]))),
+    (hygiene.budget, more(new_markdown_cell(6 * "\n\na | b\n--- | ---:\n1 | 2"))),
+    (hygiene.budget, more(new_code_cell("more", outputs=6 * [IMAGE]))),
+    (hygiene.budget, late_result),
+    (hygiene.budget, code("page.answer('It helps.')\npage.model(net)", 3)),
+    (hygiene.budget, excused({"words": "It was known."}, lambda book: None)),
+    (hygiene.budget, excused({"lines": "It was known."}, lambda book: None)),
+    (hygiene.budget, excused({"words": " "}, more(new_markdown_cell(2_500 * "more ")))),
+    (hygiene.plain_words, prose(0, "says", "says: look\nwhether")),
+    (hygiene.plain_words, printed("None was known when the claims were written.")),
     (hygiene.plain_python, code("%matplotlib inline")),
     (hygiene.plain_python, empty_cell),
     (hygiene.short_functions, code(LONG_FUNCTION)),
@@ -243,6 +352,51 @@ def test_precision_and_the_place_of_a_training_may_be_said(source: str) -> None:
     book = good()
     code(source)(book)
     assert hygiene.moves_no_data(book) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "mutate"),
+    [
+        ("visible", more(new_code_cell(250 * "step()\n"))),
+        ("total", more(new_code_cell(400 * "step()\n", metadata=HIDDEN))),
+        ("words", more(new_markdown_cell(2_500 * "more "))),
+        ("tables", more(new_code_cell("more", outputs=6 * [TABLE]))),
+        ("figures", more(new_code_cell("more", outputs=6 * [IMAGE]))),
+        ("first result", late_result),
+    ],
+)
+def test_a_page_may_say_why_it_holds_more(key: str, mutate: Callable) -> None:
+    book = good()
+    excused({key: "It compares two methods."}, mutate)(book)
+    assert hygiene.budget(book) == []
+
+
+def test_just_the_budget_is_no_fault() -> None:
+    book = good()
+    used = sum(len(hygiene.lines(cell.source)) for cell in book.code_cells)
+    more(
+        new_code_cell((250 - used) * "step()\n\n"),
+        new_code_cell(150 * "step()\n", metadata=HIDDEN),
+        new_markdown_cell((2_500 - hygiene.words(book)) * "more * "),
+        new_code_cell("more", outputs=5 * [TABLE] + 4 * [IMAGE]),
+    )(book)
+    book.notebook.cells[-1].source = ""
+    assert hygiene.budget(book) == []
+
+
+def test_pages_are_read_by_their_numbers_and_a_chapter_at_its_end() -> None:
+    stems = [
+        "0_start_here",
+        "1_from_one",
+        "4_1_data",
+        "4_5_rule",
+        "4_all",
+        "6_3_a",
+        "6_10_b",
+        "10_x",
+    ]
+    paths = [Path("notebooks/x") / f"{stem}.ipynb" for stem in stems]
+    assert sorted(paths, key=hygiene.reading_order) == paths
 
 
 @pytest.mark.parametrize("path", BAD_PATHS)

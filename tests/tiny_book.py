@@ -24,6 +24,7 @@ for name in ("claims", "figures"):
 record = dict(
     id="c{section}", section="{section}", statement="it helps", effect=1.0, low=0.5, high=1.5,
     p=0.01, smallest=0.1, seeds=seeds, verdict="supported", data=dataset, notebook="n",
+    role="real data",
 )
 _ = (output / "claims" / "{section}.json").write_text(json.dumps([record]))
 _ = (output / "figures" / "{underscores}_effect.png").write_bytes(b"image")
@@ -38,8 +39,32 @@ def opening(section: str, rules: str) -> str:
     )
 
 
+LEDGER = """\
+import json, os, pathlib, types
+output = pathlib.Path(os.environ["MTLBOOK_OUTPUT"])
+def ledger():
+    claims = json.loads((output / "claims.json").read_text())["claims"]
+    pages = json.loads((output / "replication.json").read_text())["pages"]
+    return [f"{one['id']} with {one['seeds']} seeds" for one in claims], [*pages]
+page = types.SimpleNamespace(ledger=ledger)
+print(*page.ledger())
+"""
+
+
+def ledger_page(folder: Path, section: str) -> Path:
+    """Write a page that is made from the ledger: it shows it, and records nothing."""
+    path = chapter(folder, section, LEDGER, parameters="")
+    notebook = nbformat.read(path, as_version=4)
+    del notebook.cells[-1], notebook.cells[1]
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    return path
+
+
 def chapter(folder: Path, section: str, *cells: str, parameters: str = PARAMETERS) -> Path:
-    """Write a chapter that executes the cells and then records a claim and a figure."""
+    """Write a chapter that executes the cells and then records a claim and a figure.
+
+    Section 0 lies in the root, as in the book.
+    """
     underscores = section.replace(".", "_")
     record = RECORD.replace("{section}", section).replace("{underscores}", underscores)
     tagged = new_code_cell(parameters, metadata={"tags": ["parameters"]})
@@ -47,7 +72,8 @@ def chapter(folder: Path, section: str, *cells: str, parameters: str = PARAMETER
     notebook = new_notebook(cells=[new_markdown_cell(f"# Title of {section}"), tagged, *code])
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
-    path = folder / f"{section[0]}_part" / f"{underscores}_title.ipynb"
+    part = folder if section == "0" else folder / f"{section.split('.')[0]}_part"
+    path = part / f"{underscores}_title.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""What the command line does: `mtlbook list | run | report | study | data`."""
+"""What the command line does: `mtlbook list | run | replicate | report | study | data`."""
 
 import os
 import sys
@@ -13,16 +13,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mtlbook.book import replication
 from mtlbook.book.interruption import INTERRUPTED, unwind
 from mtlbook.book.parameters import LONGEST_MESSAGE, shortened, shown
+from mtlbook.book.replication import FIRST_SEED, SEEDS
 from mtlbook.book.runner.book import Book, find_notebooks, open_book, select
 from mtlbook.book.runner.cluster import check_scheduler, cluster
 from mtlbook.book.runner.local import cores, local
 from mtlbook.book.runner.plan import Settings, plan
+from mtlbook.book.runner.replicate import plan_replication, stale
+from mtlbook.book.runner.replicate import replicate as repeat
 from mtlbook.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mtlbook.book.runner.run import Backend
 
 FAILED = 1
 USAGE = 2
@@ -40,6 +46,11 @@ Notebooks = Annotated[
     typer.Option(
         "--notebooks", metavar="DIR", help="The book's notebooks; default: those of this clone."
     ),
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Chapters at a time; default: one a core.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Send the chapters to this Dask scheduler."),
 ]
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAMES", help="Default: all.")]
 
@@ -128,9 +139,7 @@ def run(
             help="3.1, or 3 for 3.1 and 3.2, or a notebook's path for it alone; default: all.",
         ),
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Chapters at a time; default: one a core.")
-    ] = None,
+    jobs: Jobs = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="N", help="Replicates per experiment.")
     ] = None,
@@ -152,10 +161,7 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run chapters that are up to date, too.")
     ] = False,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Send the chapters to this Dask scheduler."),
-    ] = None,
+    scheduler: Scheduler = None,
     cell_timeout: Annotated[
         int, typer.Option(min=1, metavar="SECONDS", help="The longest that a cell may run.")
     ] = 600,
@@ -174,13 +180,11 @@ def run(
         here=scheduler is None,
     )
     planned = plan(book, chapters, settings)
-    if scheduler is not None:
-        check_scheduler(scheduler)
+    backend = _backend(jobs, scheduler)
 
     # pandas and SciPy behind the claims take seconds to import: a slip above is told at once.
     from mtlbook.book.runner.run import run as execute
 
-    backend = partial(local, jobs or cores()) if scheduler is None else partial(cluster, scheduler)
     with _interruptible():
         code = execute(
             book, chapters, planned, settings, backend, _console(), _console(stderr=True)
@@ -198,6 +202,59 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 @app.command()
+def replicate(
+    pages: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PAGES", help="As for run; default: all that record claims."),
+    ] = None,
+    jobs: Jobs = None,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Replicates per experiment.")] = SEEDS,
+    first_seed: Annotated[int, typer.Option(metavar="N", help="The first of them.")] = FIRST_SEED,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where the runs go; default: build/replication/ in the clone."
+        ),
+    ] = None,
+    notebooks: Notebooks = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Run pages whose replication is up to date, too.")
+    ] = False,
+    scheduler: Scheduler = None,
+    cell_timeout: Annotated[
+        int, typer.Option(min=1, metavar="SECONDS", help="The longest that a cell may run.")
+    ] = 3600,
+) -> None:
+    """Repeat pages with 64 seeds that nobody has seen, for figures/replication.json.
+
+    A page is skipped while its replication is that of its present code. What other seeds find is
+    not the book's: it is recorded in the output's own replication.json.
+    """
+    book = _book(notebooks)
+    settings = Settings(
+        parameters={"seeds": str(seeds), "first_seed": str(first_seed)},
+        output=(output or (book.root or Path.cwd()) / "build" / "replication").resolve(),
+        cell_timeout=cell_timeout,
+        update=False,
+        fresh=fresh,
+        here=scheduler is None,
+    )
+    planned = plan_replication(book, select(book.chapters, pages or []), settings)
+    backend = _backend(jobs, scheduler)
+    with _interruptible():
+        code = repeat(book, planned, settings, backend, _console(), _console(stderr=True))
+    raise typer.Exit(code)
+
+
+def _backend(jobs: int | None, scheduler: str | None) -> "Backend":
+    """Workers on this machine, or those of a scheduler that answers."""
+    if scheduler is None:
+        return partial(local, jobs or cores())
+    check_scheduler(scheduler)
+    return partial(cluster, scheduler)
+
+
+@app.command()
 def report(
     output: Annotated[
         Path | None,
@@ -207,8 +264,11 @@ def report(
         bool, typer.Option("--update", help="Write the table into README.md.")
     ] = False,
 ) -> None:
-    """Show every verdict, p-values corrected over the whole ledger (Holm)."""
-    from mtlbook.book import claims
+    """Show the book's verdicts, those of the replication, and those of the pages beside them.
+
+    p-values are corrected over the whole ledger (Holm).
+    """
+    from mtlbook.book import claims, ledger
     from mtlbook.book.runner.display import verdicts
     from mtlbook.book.runner.report import update_readme
 
@@ -217,9 +277,22 @@ def report(
     records = claims.read(path)
     if not records:
         raise UsageError(f"{path} holds no results yet: mtlbook run makes them")
-    _console().print(verdicts(records))
+    known = replication.read(path.with_name(replication.FILE))
+    _console().print(verdicts(ledger.frame(records, known)))
+    if root:
+        _warn_of_stale(open_book(root / "notebooks"), known)
     if root and update:
-        update_readme(root / "README.md", records)
+        update_readme(root / "README.md", ledger.verdicts_of_the_book(records, known))
+
+
+def _warn_of_stale(book: Book, known: replication.Replication) -> None:
+    sections = stale(book, known)
+    missing = [one for one in sections if one not in known.pages]
+    older = [one for one in sections if one in known.pages]
+    if missing:
+        _tell(f"not replicated yet: {', '.join(missing)} (mtlbook replicate)")
+    if older:
+        _tell(f"the replication is older than the code: {', '.join(older)} (mtlbook replicate)")
 
 
 @app.command()

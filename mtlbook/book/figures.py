@@ -1,41 +1,38 @@
-"""The book's figure kinds on seaborn: colour-blind safe, readable in grey, the same bytes twice.
+"""The book's figure kinds: colour-blind safe, readable in grey, the same bytes twice.
 
-Series differ by colour, marker and line style at once. Every interval is the 95 % BCa interval
-over seeds of :func:`mtlbook.statistics.interval`, the same as in the tables. Frames are tidy: a row
-per seed × whatever is compared.
+Colour says the method, the same on every page: single-task grey, hard sharing blue, the oracle
+black and dashed, the page's method orange. Line style and marker say the condition or the part.
+Every interval is the 95 % interval over seeds of :func:`mtlbook.statistics.interval`, the same as
+in the tables. Frames are tidy: a row per seed × whatever is compared.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from jaxtyping import Float
-from matplotlib.axes import Axes
+from matplotlib.artist import Artist
+from matplotlib.colors import ListedColormap, Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
+from mtlbook.book import drawing
+from mtlbook.book.drawing import COLOURS, FIXED, GREY, INK, WIDTH
 from mtlbook.errors import UsageError
-from mtlbook.statistics import interval
 
-WIDTH = 6.4  # inches
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES: tuple[tuple[float, ...] | str, ...] = (
-    "",
-    (4, 1.5),
-    (1, 1),
-    (3, 1, 1, 1),
-    (6, 1),
-    (5, 1, 1, 1, 1, 1),
-    (2, 2),
-    (8, 2, 2, 2),
-)
-GREY = "0.45"
 POINTS_OF_A_CURVE = 100
+
+Roles = Mapping[str, tuple[str, str, str]]
+# Of the book's claims: the name in the key, colour, marker.
+ROLES: Roles = {
+    "mechanism present": ("constructed data", "#0173B2", "o"),
+    "real data": ("real data", "#D55E00", "D"),
+    "mechanism off": ("control (mechanism off)", "#6E6E6E", "s"),
+}
 
 
 def theme() -> None:
@@ -43,7 +40,7 @@ def theme() -> None:
     sns.set_theme(
         context="paper",
         style="ticks",
-        palette="colorblind",
+        palette=[COLOURS[0], FIXED["hard sharing"][0], *COLOURS[1:]],
         font_scale=1.15,
         rc={
             "axes.grid": True,
@@ -60,42 +57,76 @@ def theme() -> None:
     )
 
 
-def effects(
+def sweep(
     frame: pd.DataFrame,
     *,
-    label: str,
+    x: str,
+    y: str,
     xlabel: str,
-    smallest: float | None = None,
-    estimate: str = "estimate",
-    low: str = "low",
-    high: str = "high",
+    ylabel: str,
+    hue: str | None = None,
+    style: str | None = None,
+    order: Sequence[object] | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+    ylim: tuple[float | int, float | int] | None = None,
+    references: Mapping[str, Any] | None = None,
+    fits: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
+    smallest: float | int | None = None,
 ) -> Figure:
-    """Effects with their intervals, one row each, from top to bottom in the frame's order.
+    """A metric, or a difference, against a setting: mean and interval over seeds at each setting.
 
-    A filled marker is an effect whose interval excludes 0. The band is ±`smallest`, the effects
-    too small to matter.
+    Points stand at the values that were measured, which the axis carries as its ticks. Few lines
+    are labelled at their ends, more by a legend where no data are.
+
+    Arguments:
+        frame: a row per seed, setting and series.
+        x: the column of the setting; text is placed in the order in which it comes.
+        y: the column of the metric. For paired differences give the difference of each seed, with
+            `references={"single-task": 0.0}` for the line of no difference.
+        xlabel: what the setting is, with its unit.
+        ylabel: what the metric is, with its unit.
+        hue: the column of the method, which decides the colour. Numbers run from light to dark.
+        style: the column of the condition, which decides line style and marker (without it each
+            method has a marker of its own).
+        order: the methods in the order of the legend; default: as they come.
+        log_x: a logarithmic axis; 0 keeps its place left of the smallest positive value.
+        log_y: a logarithmic axis of the metric.
+        ylim: where the axis of the metric begins and ends; default: as the data need.
+        references: horizontal lines by name: a number, or a value per seed (mean and interval).
+        fits: functions of x by name, drawn as thin lines without markers or intervals; a name that
+            begins with a method's ("hard sharing: a + b/N") has that method's colour.
+        smallest: shades ±`smallest`, the differences too small to matter.
     """
-    _labelled(xlabel=xlabel)
-    figure = Figure(figsize=(WIDTH, 1.0 + 0.36 * len(frame)))
+    drawing.labelled(xlabel=xlabel, ylabel=ylabel)
+    figure = Figure(figsize=(WIDTH, 0.6 * WIDTH))
     axes = figure.subplots()
+    settings = list(dict.fromkeys(frame[x]))
+    numeric = pd.api.types.is_numeric_dtype(frame[x])
+    if not numeric:
+        places = {name: place for place, name in enumerate(settings)}
+        frame = frame.assign(**{x: [float(places[name]) for name in frame[x]]})
+    values = np.unique(frame[x].to_numpy(dtype=np.float64))
+    if log_x:
+        drawing.logarithmic(axes, values)
+    if log_y:
+        axes.set_yscale("log")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     if smallest is not None:
-        axes.axvspan(-smallest, smallest, color="0.9", zorder=0, label="too small to matter")
-    axes.axvline(0, color=GREY, linewidth=1, zorder=1)
-    (colour,) = _palette(1)
-    for row, (middle, start, end) in enumerate(frame[[estimate, low, high]].to_numpy()):
-        clear = start > 0 or end < 0
-        # The interval by its own ends: of a skewed sample, or by rounding where all seeds agree,
-        # it need not contain the estimate.
-        axes.errorbar(
-            (start + end) / 2, row, xerr=(end - start) / 2, fmt="none", ecolor=colour, capsize=3
-        )
-        axes.plot(middle, row, "o", color=colour, markerfacecolor=colour if clear else "white")
-    axes.set_yticks(range(len(frame)), labels=frame[label].astype(str))
-    axes.set_ylim(len(frame) - 0.5, -0.5)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel(xlabel)
-    if smallest is not None:
-        _legend(axes)
+        axes.axhspan(-smallest, smallest, color="0.93", zorder=0, linewidth=0)
+    series = drawing.draw_lines(axes, frame, x, y, hue, style, order, errors="bars")
+    lines = drawing.draw_references(axes, references or {})
+    lines += drawing.draw_fits(axes, fits or {}, series, values, log_x)
+    if ylim is not None:
+        axes.set_ylim(ylim)
+    if log_y:
+        drawing.plain_ticks(axes)
+    band = [Patch(color="0.93", label="too small to matter")] if smallest is not None else []
+    drawing.name_lines(axes, series, lines, band)
+    if numeric:
+        drawing.measured_ticks(axes, values, log_x)
+    else:
+        axes.set_xticks(range(len(settings)), labels=[str(name) for name in settings])
     return figure
 
 
@@ -107,95 +138,193 @@ def learning_curves(
     hue: str,
     xlabel: str,
     ylabel: str,
+    style: str | None = None,
     order: Sequence[object] | None = None,
     log_y: bool = False,
+    ylim: tuple[float | int, float | int] | None = None,
+    references: Mapping[str, Any] | None = None,
 ) -> Figure:
-    """A quantity while training: the mean over seeds with its band, one line style per `hue`.
+    """A quantity while training, or any function: the mean over seeds with its band.
 
-    Of longer histories 100 evenly spaced steps are drawn.
+    Colour is the method (`hue`), line style the part (`style`: training and validation, say;
+    without it each method has a line style of its own). Of longer histories 100 evenly spaced steps
+    are drawn. `ylim` and `references` are as in :func:`sweep`.
     """
-    _labelled(xlabel=xlabel, ylabel=ylabel)
+    drawing.labelled(xlabel=xlabel, ylabel=ylabel)
     steps = np.unique(frame[x])
     if len(steps) > POINTS_OF_A_CURVE:
         drawn = steps[np.linspace(0, len(steps) - 1, POINTS_OF_A_CURVE).round().astype(int)]
         frame = frame.loc[frame[x].isin(drawn.tolist())]
     figure = Figure(figsize=(WIDTH, 0.6 * WIDTH))
     axes = figure.subplots()
-    _lines(axes, frame, x, y, hue, order, errors="band", markers=False)
     if log_y:
         axes.set_yscale("log")
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    _legend(axes)
+    series = drawing.draw_lines(axes, frame, x, y, hue, style, order, errors="band")
+    lines = drawing.draw_references(axes, references or {})
+    if ylim is not None:
+        axes.set_ylim(ylim)
+    if log_y:
+        drawing.plain_ticks(axes)
+    drawing.name_lines(axes, series, lines, [])
     return figure
 
 
-def sweep(
+def effects(
     frame: pd.DataFrame,
     *,
-    x: str,
-    y: str,
+    label: str,
     xlabel: str,
-    ylabel: str,
+    smallest: float | int | None = None,
+    group: str | None = None,
     hue: str | None = None,
     order: Sequence[object] | None = None,
-    log_x: bool = False,
-    references: Mapping[str, float] | None = None,
+    digits: int | None = None,
+    estimate: str = "estimate",
+    low: str = "low",
+    high: str = "high",
 ) -> Figure:
-    """A metric against a setting: mean and interval over seeds at each value of the setting.
+    """A forest plot: paired effects with their intervals, from top to bottom in the frame's order.
 
-    `references` are horizontal lines by their names, such as a baseline without the setting. With
-    `log_x` a setting of 0 keeps its place left of the smallest positive value (a linear stretch
-    around 0).
+    A filled marker is an effect whose interval excludes 0. The band is ±`smallest`, the effects
+    too small to matter.
+
+    Arguments:
+        frame: a row per effect.
+        label: the column of the rows' names. Rows of one name and group share a line.
+        xlabel: what the effect is, with its unit and direction.
+        smallest: the smallest effect that would matter.
+        group: the column of headings; rows of one heading stand together.
+        hue: the column of the method, which decides colour and marker.
+        order: the methods in the order of the legend; default: as they come.
+        digits: writes each effect with its interval at the right, with so many digits.
+        estimate: the column of the effects.
+        low: the column of the lower ends of the intervals.
+        high: the column of the upper ends.
     """
-    _labelled(xlabel=xlabel, ylabel=ylabel)
-    figure = Figure(figsize=(WIDTH, 0.6 * WIDTH))
-    axes = figure.subplots()
-    _lines(axes, frame, x, y, hue, order, errors="bars", markers=True)
-    for (name, value), style in zip((references or {}).items(), cycle(["--", ":", "-."])):
-        axes.axhline(value, color=GREY, linestyle=style, linewidth=1.4, label=name, zorder=1)
-    if log_x:
-        _logarithmic(axes, np.unique(frame[x].to_numpy(dtype=np.float64)))
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    if hue is not None or references:
-        _legend(axes)
+    drawing.labelled(xlabel=xlabel)
+    names = [None] if hue is None else drawing.ordered(frame, hue, order)
+    looks = {name: (look.colour, look.marker) for name, look in drawing.looks_of(names).items()}
+    figure, axes = drawing.draw_effects(
+        frame, label, group, hue, looks, (estimate, low, high), digits=digits, width=WIDTH
+    )
+    axes.set_xlabel(xlabel)
+    handles: list[Artist] = []
+    if hue is not None:
+        handles = [drawing.marker_handle(str(name), *looks[name]) for name in names]
+    if smallest is not None:
+        axes.axvspan(-smallest, smallest, color="0.92", zorder=0, linewidth=0)
+        handles.append(Patch(color="0.92", label="too small to matter"))
+    if handles:
+        drawing.key_above(figure, handles)
+    return figure
+
+
+def forest(
+    frame: pd.DataFrame,
+    *,
+    label: str = "label",
+    section: str | None = "section",
+    role: str = "role",
+    smallest: str = "smallest",
+    estimate: str = "estimate",
+    low: str = "low",
+    high: str = "high",
+    limit: float = 8.0,
+    xlabel: str = "effect, in multiples of the smallest that would matter (δ)",
+    width: float = 8.0,
+) -> Figure:
+    """The book's verdicts: a row per claim by section; constructed, real data and control apart.
+
+    Effects have different units, so each is divided by its `smallest`, the effect that would
+    matter: beyond the dotted line at 1 it does. What lies beyond ±`limit` is drawn at the border as
+    an arrow. A filled marker is an effect whose interval excludes 0. Roles are those of
+    `claims.toml`: "mechanism present", "mechanism off" (the control) and "real data". Rows of one
+    label and section share a line; without `section` there are no headings.
+    """
+    unknown = set(frame[role]) - set(ROLES)
+    if unknown:
+        raise UsageError(f"roles are {', '.join(ROLES)}, not {', '.join(map(str, unknown))}")
+    scaled = frame.assign(**{end: frame[end] / frame[smallest] for end in (estimate, low, high)})
+    looks = {name: look[1:] for name, look in ROLES.items()}
+    figure, axes = drawing.draw_effects(
+        scaled, label, section, role, looks, (estimate, low, high), width=width, limit=limit
+    )
+    for side in (-1, 1):
+        axes.axvline(side, color=GREY, linestyle=":", linewidth=1.2, zorder=1)
+    ticks = [tick for tick in range(-int(limit), int(limit) + 1) if tick % 2 == 0 or abs(tick) == 1]
+    names = {-1: "−δ", 0: "0", 1: "δ"}
+    axes.set_xticks(ticks, [names.get(tick, str(tick).replace("-", "−")) for tick in ticks])
+    axes.set_xlabel(xlabel)
+    present = [name for name in ROLES if name in set(frame[role])]
+    drawing.key_above(figure, [drawing.marker_handle(*ROLES[name]) for name in present])
     return figure
 
 
 def matrix(
-    values: Float[np.ndarray, "height width"],
-    rows: Sequence[str],
-    columns: Sequence[str],
+    values: Float[np.ndarray, "height width"] | Mapping[str, Float[np.ndarray, "height width"]],
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
     *,
     label: str,
     xlabel: str = "",
     ylabel: str = "",
-    digits: int = 2,
+    digits: int | None = 2,
+    root: bool = False,
+    limit: float | None = None,
 ) -> Figure:
-    """A matrix with its numbers written in: mixing weights, task covariance, transfer gains.
+    """A matrix, or several side by side, as a heat map with a colour bar.
 
     Where a value is negative the colours diverge from 0, else they run from light to dark.
+
+    Arguments:
+        values: the matrix, or matrices of one shape by their titles, which share the colours.
+        rows: names of the rows; None: not named, as of many features.
+        columns: names of the columns; None: not named.
+        label: what a value is, for the colour bar.
+        xlabel: what the columns are.
+        ylabel: what the rows are.
+        digits: of the numbers in the cells; None: no numbers.
+        root: colours by the square root of the value, so that small shares can be seen.
+        limit: the value of the last colour; default: the largest.
     """
-    _labelled(label=label)
-    signed = bool((values < 0).any())
-    limit = float(np.abs(values).max())
-    figure = Figure(figsize=(1.6 + 0.85 * len(columns), 1.2 + 0.55 * len(rows)))
-    axes = figure.subplots()
-    sns.heatmap(
-        values,
-        ax=axes,
-        annot=np.vectorize(lambda value: _fixed(value, digits))(values),
-        fmt="",
-        cmap="vlag" if signed else "Blues",
-        vmin=-limit if signed else 0.0,
-        vmax=limit,
-        xticklabels=list(columns),
-        yticklabels=list(rows),
-        linewidths=1,
-        cbar_kws={"label": label},
-    )
-    axes.tick_params(length=0)
-    axes.tick_params(axis="y", rotation=0)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
+    drawing.labelled(label=label)
+    panels = dict(values) if isinstance(values, Mapping) else {"": values}
+    shapes = {np.shape(panel) for panel in panels.values()}
+    if len(shapes) != 1:
+        raise UsageError(f"matrices side by side have one shape, not {sorted(shapes)}")
+    ((height, across),) = shapes
+    every = np.stack(list(panels.values()))
+    signed = bool((every < 0).any())
+    if root and signed:
+        raise UsageError("colours by the square root need values that are not negative")
+    top = limit or float(np.abs(every).max()) or 1.0
+    norm = PowerNorm(0.5, 0.0, top) if root else Normalize(-top if signed else 0.0, top)
+    cell = 0.62 if digits is not None else min(0.3, 3.4 / height)
+    wide = max(0.9, 0.85 * across if digits is not None else min(0.3 * across, 4.6 / len(panels)))
+    figure = Figure(figsize=(max(3.2, 1.7 + wide * len(panels)), 0.9 + max(1.0, cell * height)))
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for place, (axes, (title, panel)) in enumerate(zip(grid, panels.items(), strict=True)):
+        write = np.vectorize(lambda value: drawing.fixed_text(value, digits or 0), otypes=[object])
+        sns.heatmap(
+            np.asarray(panel),
+            ax=axes,
+            annot=False if digits is None else write(np.asarray(panel)),
+            fmt="",
+            cmap="vlag" if signed else "Blues",
+            norm=norm,
+            xticklabels=False if columns is None else list(columns),
+            yticklabels=False if rows is None else list(rows),
+            linewidths=1 if digits is not None else 0,
+            cbar=False,
+        )
+        axes.tick_params(length=0)
+        axes.tick_params(axis="y", rotation=0)
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel if place == 0 else "")
+        axes.grid(visible=False)
+        if digits is None:
+            axes.spines[:].set_visible(True)
+    figure.colorbar(grid[0].collections[0], ax=list(grid), label=label, pad=0.02)
     return figure
 
 
@@ -217,28 +346,79 @@ def predictions(
     `points` holds x, y and the panel of the data that are shown; `curves` x, y, panel, hue and a
     row per seed of what is predicted.
     """
-    _labelled(xlabel=xlabel, ylabel=ylabel)
-    names = list(dict.fromkeys(curves[panel]))
-    across = min(3, len(names))
-    down = math.ceil(len(names) / across)
-    figure = Figure(figsize=(max(WIDTH, 2.6 * across), 0.8 + 2.2 * down))
-    grid = list(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
-    for axes, name in zip(grid, names, strict=False):
+    drawing.labelled(xlabel=xlabel, ylabel=ylabel)
+    figure, panels = drawing.panels_of(list(dict.fromkeys(curves[panel])), 2.2)
+    names = drawing.ordered(curves, hue, order)
+    for name, axes in panels.items():
         shown, own = points.loc[points[panel] == name], curves.loc[curves[panel] == name]
-        axes.scatter(shown[x], shown[y], s=16, color=GREY, linewidths=0, label=points_label)
-        _lines(axes, own, x, y, hue, order, errors="band", markers=False)
-        axes.set(title=name, xlabel="", ylabel="")
-    for axes in grid[len(names) :]:
-        axes.set_axis_off()
-    for axes in grid[max(0, len(names) - across) : len(names)]:
-        axes.tick_params(labelbottom=True)  # also above an empty place
-    handles, labels = grid[0].get_legend_handles_labels()
-    for axes in grid:
-        if axes.get_legend():
-            axes.get_legend().remove()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        axes.scatter(shown[x], shown[y], s=16, color=GREY, linewidths=0)
+        drawing.draw_lines(axes, own, x, y, hue, None, names, errors="band")
+    looks = drawing.looks_of(names, lines=True)
+    handles = [drawing.line_handle(str(name), look) for name, look in looks.items()]
+    drawing.key_above(figure, [drawing.marker_handle(points_label, GREY, "."), *handles])
     figure.supxlabel(xlabel, fontsize="medium")
     figure.supylabel(ylabel, fontsize="medium")
+    return figure
+
+
+def scatter(
+    frame: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    hue: str,
+    xlabel: str,
+    ylabel: str,
+    style: str | None = None,
+    panel: str | None = None,
+    order: Sequence[object] | None = None,
+    equal: bool = False,
+) -> Figure:
+    """Points of examples: colour is the class, marker the domain, each with its key.
+
+    Arguments:
+        frame: a row per point.
+        x: the column across.
+        y: the column upwards.
+        hue: the column of the class: at most ten.
+        xlabel: what is across.
+        ylabel: what is upwards.
+        style: the column that decides the marker.
+        panel: the column of the panels, which share their axes.
+        order: the classes in the order of the key; default: as they come.
+        equal: draws a unit of x as long as a unit of y.
+    """
+    drawing.labelled(xlabel=xlabel, ylabel=ylabel)
+    figure, panels = drawing.panels_of(
+        [""] if panel is None else list(dict.fromkeys(frame[panel])), 2.7
+    )
+    classes = drawing.ordered(frame, hue, order)
+    if len(classes) > len(sns.color_palette("colorblind")):
+        raise UsageError(f"a figure tells at most ten classes apart, not {len(classes)}")
+    if len(classes) <= len(COLOURS):
+        fixed = {name: look.colour for name, look in drawing.looks_of(classes).items()}
+    else:
+        fixed = dict(zip(classes, sns.color_palette("colorblind"), strict=False))
+    parts = [None] if style is None else list(dict.fromkeys(frame[style]))
+    markers = dict(zip(parts, ("o", "x", "^", "+"), strict=False))
+    if len(markers) < len(parts):
+        raise UsageError(f"a figure tells at most {len(markers)} markers apart, not {len(parts)}")
+    for name, axes in panels.items():
+        own = frame if panel is None else frame.loc[frame[panel] == name]
+        for part, marker in markers.items():
+            shown = own if part is None else own.loc[own[str(style)] == part]
+            colours = [fixed[value] for value in shown[hue]]
+            axes.scatter(
+                shown[x], shown[y], s=18, marker=marker, c=colours, alpha=0.75, linewidths=1
+            )
+        if equal:
+            axes.set_aspect("equal")
+    keys = [drawing.marker_handle(str(name), fixed[name], "o") for name in classes]
+    parts_key = [drawing.marker_handle(str(part), INK, marker) for part, marker in markers.items()]
+    drawing.key_above(figure, keys, *([parts_key] if style is not None else []))
+    for axes in panels.values():
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.label_outer()
     return figure
 
 
@@ -255,179 +435,95 @@ def trade_off(
 ) -> Figure:
     """Two tasks' metrics against each other: mean and interval over seeds in both directions.
 
-    A point per value of `label` ("w = 0.3", say), which is written beside it; the points of one
-    `hue` are joined in the order in which they come in the frame.
+    A point per value of `label` ("w = 0.3", say), which is written beside it where there is room;
+    the points of one `hue` are joined in the order in which they come in the frame.
     """
-    _labelled(xlabel=xlabel, ylabel=ylabel)
+    drawing.labelled(xlabel=xlabel, ylabel=ylabel)
     figure = Figure(figsize=(WIDTH, 0.75 * WIDTH))
     axes = figure.subplots()
-    names = [None] if hue is None else _order(frame, hue, order)
-    styles = zip(_palette(len(names)), MARKERS, DASHES, strict=False)
-    for name, (colour, marker, dash) in zip(names, styles, strict=False):
+    names = [None] if hue is None else drawing.ordered(frame, hue, order)
+    points = []
+    handles = []
+    for name, look in drawing.looks_of(names).items():
         own = frame if name is None else frame.loc[frame[hue] == name]
         texts = list(dict.fromkeys(own[label]))
         places = [own.loc[own[label] == text] for text in texts]
         means = np.array([[place[x].mean(), place[y].mean()] for place in places])
-        intervals = np.array([[_interval(place[x]), _interval(place[y])] for place in places])
+        look = replace(look, dash="none") if len(texts) == 1 else look
+        handles.append(drawing.line_handle(str(name), look))
+        intervals = np.array(
+            [[drawing.interval_of(place[x]), drawing.interval_of(place[y])] for place in places]
+        )
         distances = np.abs(intervals - means[:, :, None])  # points × axes × (below, above)
         axes.errorbar(
             *means.T,
             xerr=distances[:, 0].T,
             yerr=distances[:, 1].T,
-            color=colour,
-            marker=marker,
-            linestyle="none" if len(texts) == 1 else (0, dash) if dash else "-",
+            color=look.colour,
+            marker=look.marker,
+            linestyle=look.dash,
             elinewidth=1,
             capsize=2,
             label=name,
         )
-        for text, mean in zip(texts, means, strict=True):
-            axes.annotate(
-                str(text),
-                mean,
-                xytext=(5, 5),
-                textcoords="offset points",
-                path_effects=[withStroke(linewidth=3, foreground="white")],
-            )
+        points += [(str(text), mean) for text, mean in zip(texts, means, strict=True)]
     axes.set(xlabel=xlabel, ylabel=ylabel)
+    drawing.write_beside(axes, points)
     if hue is not None:
-        _legend(axes)
+        drawing.legend_of(axes, handles)
     return figure
 
 
 def pictures(
     rows: Sequence[Sequence[Float[np.ndarray, "..."]]],
     columns: Sequence[str],
+    *,
+    classes: Mapping[str, Sequence[str]] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Figure:
     """A table of pictures: a row for each scene or example, a named column for each kind.
 
     Pictures of the shape (height, width, 3) have colours from 0 to 1. Those of two axes are values,
     drawn from dark (the least of the column) to light (its largest).
+
+    Arguments:
+        rows: the pictures of each row, one for each of the columns.
+        columns: the names of the columns.
+        classes: for columns that hold numbers of classes, their names, which come into a key.
+        units: for columns of values, what they are: the text of a colour bar below the column.
     """
     if not rows or any(len(row) != len(columns) for row in rows):
         raise UsageError(f"each row of pictures has one for each of the columns {list(columns)}")
+    classes, units = classes or {}, units or {}
+    unknown = (set(classes) | set(units)) - set(columns)
+    if unknown:
+        raise UsageError(f"there is no column {', '.join(unknown)} among {list(columns)}")
     across = len(columns)
-    figure = Figure(figsize=(WIDTH, 0.3 + WIDTH / across * len(rows)))
+    below = 0.3 * bool(units) + 0.25 * bool(classes)
+    figure = Figure(figsize=(WIDTH, 0.3 + WIDTH / across * len(rows) + below))
     grid = figure.subplots(len(rows), across, squeeze=False)
+    keys: list[Artist] = []
     for place, name in enumerate(columns):
         own = [np.asarray(row[place]) for row in rows]
         limits = {"vmin": min(v.min() for v in own), "vmax": max(v.max() for v in own)}
+        look: dict[str, Any] = {"cmap": "cividis", **limits}
+        if name in classes:
+            shades = sns.color_palette("colorblind", len(classes[name]))
+            look = {"cmap": ListedColormap(shades), "vmin": -0.5, "vmax": len(shades) - 0.5}
+            keys += [
+                Patch(color=c, label=text) for c, text in zip(shades, classes[name], strict=True)
+            ]
         for axes, values in zip(grid[:, place], own, strict=True):
-            if values.ndim == 3:
-                axes.imshow(values.clip(0, 1), interpolation="nearest")
-            else:
-                axes.imshow(values, cmap="cividis", interpolation="nearest", **limits)
+            shown = values.clip(0, 1) if values.ndim == 3 else values
+            image = axes.imshow(shown, interpolation="nearest", **look)
             axes.set_axis_off()
+            if name in units and axes is grid[-1, place]:
+                bar = figure.colorbar(
+                    image, ax=list(grid[:, place]), orientation="horizontal", label=units[name],
+                    fraction=0.05, pad=0.02, aspect=12, ticks=MaxNLocator(2),
+                )  # fmt: skip
+                bar.ax.grid(visible=False)
         grid[0, place].set_title(name)
+    if keys:
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), handlelength=1)
     return figure
-
-
-def _labelled(**labels: str) -> None:
-    for name, text in labels.items():
-        if not text.strip():
-            raise UsageError(f"a figure needs {name}: what it shows, with the unit")
-
-
-def _order(frame: pd.DataFrame, hue: str, order: Sequence[object] | None) -> list[Any]:
-    present = list(dict.fromkeys(frame[hue]))
-    if order is None:
-        return present
-    if set(order) != set(present):
-        raise UsageError(
-            f"order must hold exactly the values of {hue!r}: {', '.join(map(str, present))}"
-        )
-    return list(order)
-
-
-def _palette(count: int) -> list[tuple[float, float, float]]:
-    if count > len(MARKERS):
-        raise UsageError(f"a figure tells at most {len(MARKERS)} series apart, not {count}")
-    return list(sns.color_palette("colorblind", count))
-
-
-def _interval(values: Iterable[float]) -> tuple[float, float]:
-    array = np.asarray(values, dtype=np.float64)
-    if len(array) < 2:
-        return math.nan, math.nan
-    # Of equal values the interval and the mean differ by rounding, and no bar may be negative.
-    low, high = interval(array)
-    return min(low, float(array.mean())), max(high, float(array.mean()))
-
-
-def _lines(
-    axes: Axes,
-    frame: pd.DataFrame,
-    x: str,
-    y: str,
-    hue: str | None,
-    order: Sequence[object] | None,
-    *,
-    errors: Literal["band", "bars"],
-    markers: bool,
-) -> None:
-    """Lines of means over seeds with their intervals."""
-    look: dict[str, Any] = {"color": _palette(1)[0], "marker": MARKERS[0] if markers else None}
-    if hue is not None:
-        series = _order(frame, hue, order)
-        look = {
-            "hue": hue,
-            "hue_order": series,
-            "palette": _palette(len(series)),
-            "style": hue,
-            "style_order": series,
-            "markers": list(MARKERS[: len(series)]) if markers else False,
-            "dashes": list(DASHES[: len(series)]),
-        }
-    if errors == "bars":
-        look["err_kws"] = {"capsize": 2, "elinewidth": 1}
-    # seaborn's own sorting would also sort the values of y, and a bootstrap with a fixed generator
-    # depends on their order: sorted by x alone, the seeds keep the order that they have in tables.
-    ordered = frame.sort_values(x, kind="stable")
-    sns.lineplot(
-        ordered, x=x, y=y, sort=False, errorbar=_interval, err_style=errors, ax=axes, **look
-    )
-    _move_apart(axes)
-
-
-def _move_apart(axes: Axes) -> None:
-    """Shift each series that has error bars by a few points: bars at one setting would overlap."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    bars = [list(container.get_children()) for container in axes.containers]
-    of_bars = {id(artist) for series in bars for artist in series}
-    # seaborn also leaves lines without points behind, for its legend.
-    lines = [line for line in axes.lines if np.size(line.get_xdata()) and id(line) not in of_bars]
-    for number, (line, series) in enumerate(zip(lines, bars, strict=False)):
-        points = 4.0 * (number - (len(bars) - 1) / 2)
-        shift = ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
-        for artist in (line, *series):
-            artist.set_transform(axes.transData + shift)
-
-
-def _logarithmic(axes: Axes, values: Float[np.ndarray, "settings"]) -> None:
-    positive = values[values > 0]
-    if len(positive) == len(values):
-        axes.set_xscale("log")
-        return
-    smallest, largest = float(positive[0]), float(positive[-1])
-    axes.set_xscale("symlog", linthresh=smallest)
-    axes.set_xlim(-0.4 * smallest, largest * 1.6)
-
-
-def _fixed(value: float, digits: int) -> str:
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
-
-
-def _legend(axes: Axes) -> None:
-    """A legend outside of the data, above the axes."""
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
-        handles,
-        labels,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=math.ceil(len(labels) / math.ceil(len(labels) / 3)),
-        borderaxespad=0.2,
-        handlelength=3,
-    )

@@ -9,7 +9,7 @@ import os
 import random
 import re
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -31,10 +31,10 @@ from mtlbook.book.claims import Result
 from mtlbook.book.diagram import Diagram
 from mtlbook.book.files import write_atomically
 from mtlbook.book.parameters import COMMON, Rule, check
-from mtlbook.book.progress import progress
+from mtlbook.book.progress import Item, each, show_progress
+from mtlbook.book.table import render
 from mtlbook.errors import UsageError
 from mtlbook.statistics import Effect, contributions, control_effect, paired_effect
-from mtlbook.training.progress import show_with
 
 DOTS_PER_INCH = 150
 SCREEN_PIXELS_PER_INCH = 96
@@ -77,7 +77,7 @@ class Page:
         torch.set_num_threads(1)
         _seed_global_generators(first)
         figures.theme()
-        show_with(progress)
+        show_progress()
 
     def claim(
         self,
@@ -200,6 +200,14 @@ class Page:
             return record["verdict"]
         return ledger.effect_text(record["effect"], record["low"], record["high"], claim.unit)
 
+    def progress(self, items: Iterable[Item], what: str) -> Iterator[Item]:
+        """The items of a loop one by one, showing how many are done and what time is left.
+
+        For loops that train or solve: `for overlap in page.progress(overlaps, "overlaps"):`.
+        Trainings within share its line, which is gone when the cell ends.
+        """
+        return each(items, what)
+
     def study(self, name: str) -> studies.Record:
         """What a study of this section found on downloaded data, as it was recorded."""
         record = studies.read(name)
@@ -242,17 +250,7 @@ class Page:
 
     def table(self, frame: pd.DataFrame, *, digits: int = 3, caption: str | None = None) -> None:
         """Show a table with a fixed number of decimals; a named index becomes columns."""
-        if any(name is not None for name in frame.index.names):
-            frame = frame.reset_index()
-        style = {
-            "index": not isinstance(frame.index, pd.RangeIndex),
-            "float_format": lambda value: _fixed(value, digits),
-            "na_rep": "–",
-        }
-        text, html = frame.to_string(**style), frame.to_html(**style, border=0)
-        if caption:
-            text = f"{caption}\n{text}"
-            html = html.replace(">\n", f">\n  <caption>{escape(caption)}</caption>\n", 1)
+        text, html = render(frame, digits, caption)
         display({"text/plain": text, "text/html": html}, raw=True)
 
     def _own_claim(self, id: str) -> ledger.Claim:  # noqa: A002
@@ -361,8 +359,3 @@ def _png(figure: Figure) -> bytes:
     # matplotlib writes its version into a PNG unless told not to.
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _fixed(value: float, digits: int) -> str:
-    text = f"{value:.{digits}f}"
-    return text[1:] if text.startswith("-") and float(text) == 0 else text  # no −0.000

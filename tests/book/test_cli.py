@@ -292,10 +292,11 @@ def test_report_corrects_and_marks_and_updates_the_readme(clone: Path, mtlbook: 
     record = {
         "id": "a", "section": "3.1", "statement": "strong", "effect": 1.0, "low": 0.5,
         "high": 1.5, "p": 0.001, "smallest": 0.1, "seeds": 16, "verdict": "supported",
-        "data": "digits", "notebook": "notebooks/3_part/3_1_title.ipynb",
+        "data": "digits", "notebook": "notebooks/3_part/3_1_title.ipynb", "role": "real data",
     }  # fmt: skip
-    weak = record | {"id": "b", "statement": "weak", "p": 0.03, "verdict": "contradicted"}
-    other = record | {"id": "c", "statement": "none", "p": 0.6, "verdict": "inconclusive"}
+    weak = record | {"id": "b", "statement": "weak", "p": 0.03, "verdict": "harmful"}
+    other = record | {"id": "c", "statement": "none", "p": 0.6, "verdict": "undecided"}
+    chapter(clone / "notebooks", "3.1")
     (clone / "figures").mkdir()
     ledger = clone / "figures" / "claims.json"
     ledger.write_text(json.dumps({"claims": [record, weak, other]}))
@@ -304,7 +305,7 @@ def test_report_corrects_and_marks_and_updates_the_readme(clone: Path, mtlbook: 
     assert "0.003" in rows["strong"]  # 3 × 0.001
     assert "†" not in rows["strong"]
     assert "0.06" in rows["weak"]  # 2 × 0.03
-    assert "contradicted †" in rows["weak"]
+    assert "harmful †" in rows["weak"]
     assert "†" not in rows["none"]
 
     (clone / "README.md").write_text("before\n<!-- claims:begin -->old<!-- claims:end -->\nafter\n")
@@ -313,7 +314,7 @@ def test_report_corrects_and_marks_and_updates_the_readme(clone: Path, mtlbook: 
     assert readme.startswith("before\n")
     assert readme.endswith("\nafter\n")
     assert "old" not in readme
-    assert "| 3.1 | weak | digits |" in readme
+    assert "| 3.1 | weak | digits | real data |" in readme
 
     run = clone / "elsewhere"
     run.mkdir()

@@ -24,6 +24,7 @@ from mtlbook.book.diagram import Diagram
 from mtlbook.book.page import Page
 from mtlbook.book.parameters import ListOf, Number, OneOf
 from mtlbook.book.replication import Replication
+from mtlbook.book.table import render
 from mtlbook.errors import UsageError
 from mtlbook.statistics import Effect
 
@@ -335,29 +336,12 @@ def test_a_figure_without_text_is_refused(alt, caption, missing, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_table_has_fixed_digits_no_row_numbers_and_no_negative_0(shown):
-    frame = pd.DataFrame({"task": ["a<b", "b"], "error": [-1e-17, 1 / 3], "seeds": [4, 8]})
-    page().table(frame, digits=2, caption="Errors < 1.")
+def test_a_table_is_shown_as_text_and_as_html(shown):
+    page().table(pd.DataFrame({"error": [0.5]}), digits=2, caption="Errors.")
     (data,) = shown
-    assert data["text/plain"].splitlines() == [
-        "Errors < 1.",
-        "task  error  seeds",
-        " a<b   0.00      4",
-        "   b   0.33      8",
-    ]
-    assert "<caption>Errors &lt; 1.</caption>" in data["text/html"]
-    assert "a&lt;b" in data["text/html"]
-    assert "id=" not in data["text/html"]
-
-
-def test_a_table_keeps_an_index_that_says_something_and_shows_what_is_missing(shown):
-    frame = pd.DataFrame({"error": [np.nan, 1.0]}, index=["hard", "soft"])
-    page().table(frame)
-    page().table(frame.rename_axis("method"))
-    assert [data["text/plain"].splitlines() for data in shown] == [
-        ["      error", "hard      –", "soft  1.000"],
-        ["method  error", "  hard      –", "  soft  1.000"],
-    ]
+    assert (data["text/plain"], data["text/html"]) == render(
+        pd.DataFrame({"error": [0.5]}), 2, "Errors."
+    )
 
 
 def test_without_a_chosen_folder_results_go_to_the_repositorys_build(tmp_path, monkeypatch):
@@ -414,6 +398,31 @@ def test_a_mistyped_parameter_is_refused_in_a_real_kernel(executed):
     )
 
 
+@pytest.mark.parametrize(
+    ("cell", "name", "message"),
+    [
+        (OPENING.replace("dataset=OneOf('digits')", ""), "UsageError", "parameter seeds = -1"),
+        ("from mtlbook.book import exercises\nexercises.get('3.1.q')", "UsageError", "unknown ex"),
+        (
+            "from mtlbook.training.fit import TrainingDivergedError\n"
+            "raise TrainingDivergedError('lower the rate')",
+            "TrainingDivergedError",
+            "lower the rate",
+        ),
+    ],
+    ids=["impossible parameter", "another module", "another kind"],
+)
+def test_a_usage_error_shows_its_message_and_nothing_of_the_library(
+    cell, name, message, executed, tmp_path
+):
+    with pytest.raises(papermill.PapermillExecutionError, match=f"{name}: {message}") as raised:
+        executed(PARAMETER_CELL.replace("4", "-1"), cell)
+    assert (raised.value.ename, raised.value.evalue.startswith(message)) == (name, True)
+    ran = nbformat.read(tmp_path / "ran.ipynb", as_version=4)
+    ((error,),) = [one.outputs for one in ran.cells if one.cell_type == "code" and one.outputs]
+    assert error.traceback == [f"{name}: {error.evalue}"]
+
+
 def test_a_real_kernel_takes_parameters_and_shows_only_what_can_be_compared(executed):
     ran = executed(
         PARAMETER_CELL,
@@ -429,7 +438,7 @@ def test_a_real_kernel_takes_parameters_and_shows_only_what_can_be_compared(exec
     (picture,) = figure.outputs  # the inline backend doesn't show it a second time
     assert picture.data["text/plain"] == "Figure 3.1.1. One.\n[A line.]"
     assert 'alt="A line."' in picture.data["text/html"]
-    assert table.outputs[0].data["text/plain"] == " error\n 0.500"
+    assert table.outputs[0].data["text/plain"] == "error\n0.500"
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pkgutil import iter_modules
 from types import EllipsisType, FunctionType
 from typing import Any
@@ -108,7 +109,8 @@ class Prediction(Exercise):
     @property
     def found(self) -> str | float:
         """What the book's experiment found."""
-        return self.reference() if callable(self.reference) else self.reference
+        found: Any = self.reference() if callable(self.reference) else self.reference
+        return found
 
     @property
     def explanation(self) -> str:
@@ -126,7 +128,7 @@ class Prediction(Exercise):
         """Whether an answer is a prediction at all."""
         if self.choices:
             return isinstance(answer, str) and answer in self.choices
-        return isinstance(answer, int | float) and not isinstance(answer, bool)
+        return isinstance(answer, Real) and not isinstance(answer, bool)
 
     def judge(self, answer: Any) -> None:
         """The check of a prediction."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from mtlbook.book.progress import each
 from mtlbook.non_neural.proximal_gradient import Outputs, RowPenalty, Weights, minimise
 
 
@@ -93,7 +94,7 @@ def regularisation_paths(
     outputs = (targets / root).reshape(replicates * tasks, examples)
     weights = np.zeros((replicates * features, tasks))
     found, gaps = [], []
-    for penalty in penalties:
+    for penalty in each(penalties, "strengths"):
         solution = minimise(
             design,
             outputs,

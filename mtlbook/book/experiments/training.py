@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from mtlbook.book.page import Page
+from mtlbook.book.progress import each
 from mtlbook.errors import UsageError
 from mtlbook.training.fit import Data, fit_trials
 from mtlbook.training.results import Fit
@@ -80,7 +81,9 @@ def search(
             groups.append((rest, own := {}))
         own[name] = trial
     found: dict[str, Fit] = {}
-    for shared, of_group in groups:
+    what = f"section {page.section}: training"
+    # A single group needs no count: its own training says how far it is.
+    for shared, of_group in each(groups, what) if len(groups) > 1 else groups:
         dials, of_training = _sorted_out(build, shared)
         found |= fit_trials(
             partial(build, **dials) if dials else build,

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mtlbook.book import replication
 from mtlbook.book.parameters import Rule, read, shown
-from mtlbook.book.runner.cells import Cell, read_cells
+from mtlbook.book.runner.cells import Cell, read_cells, reads_ledger
 from mtlbook.errors import UsageError
 
 SECTION = re.compile(r"(\d+(?:_\d+)*)_(?=\D)")
@@ -15,7 +16,10 @@ SECTION = re.compile(r"(\d+(?:_\d+)*)_(?=\D)")
 
 @dataclass(frozen=True)
 class Chapter:
-    """One notebook: a section of the paper, its parameters' defaults and their rules."""
+    """One notebook: a section of the paper, its parameters' defaults and their rules.
+
+    A page that `reads_ledger` makes no experiments: it shows what the others found.
+    """
 
     section: str
     title: str
@@ -23,6 +27,7 @@ class Chapter:
     source: str
     parameters: dict[str, object]
     rules: dict[str, Rule] = field(default_factory=dict)
+    reads_ledger: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,16 @@ class Book:
     notebooks: Path
     root: Path | None
     chapters: list[Chapter]
+
+    @property
+    def figures(self) -> Path | None:
+        """The committed figures and ledgers; none where the notebooks lie outside a clone."""
+        return self.root / "figures" if self.root else None
+
+    @property
+    def replication(self) -> Path | None:
+        """The file of the committed replication, whether it is there or not."""
+        return self.figures / replication.FILE if self.figures else None
 
     @property
     def requirements(self) -> bytes:
@@ -105,7 +120,15 @@ def read_chapter(path: Path, section: str) -> Chapter:
         rules = read(code)
     except UsageError as error:
         raise UsageError(f"{path.name}: {error}") from error
-    return Chapter(section, _title(cells, path), path, source, _parameters(cells, path), rules)
+    return Chapter(
+        section=section,
+        title=_title(cells, path),
+        path=path,
+        source=source,
+        parameters=_parameters(cells, path),
+        rules=rules,
+        reads_ledger=reads_ledger(cells),
+    )
 
 
 def _title(cells: Sequence[Cell], path: Path) -> str:

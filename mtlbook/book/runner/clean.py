@@ -9,18 +9,46 @@ from papermill.execute import ERROR_MARKER_TAG
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
+# JupyterLab writes what the kernel says of itself into a notebook as it opens it, and marks the
+# notebook as changed unless it holds just that: the version, too, so it is that of one machine.
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+    "version": "3.11.7",
+}
+
+OWN = "mtlbook"
+"""The key of the notebook's metadata under which a page says something to the book's tests."""
+
 
 def clean(notebook: NotebookNode) -> NotebookNode:
     """The notebook without what depends on the time, the machine or papermill's bookkeeping."""
-    notebook = deepcopy(notebook)
-    language = dict(notebook.metadata.get("language_info", {}))
-    language.pop("version", None)
-    notebook.metadata = NotebookNode(kernelspec=KERNEL, language_info=language)
+    notebook = with_metadata(notebook)
     notebook.cells = [
         _clean_cell(cell)
         for cell in notebook.cells
         if ERROR_MARKER_TAG not in cell.metadata.get("tags", [])
     ]
+    return notebook
+
+
+def with_metadata(notebook: NotebookNode) -> NotebookNode:
+    """The notebook with the metadata that JupyterLab would write, so that opening changes nothing.
+
+    What a page says to the book's tests under `mtlbook` stays; cells keep their sources, outputs
+    and ids.
+    """
+    notebook = deepcopy(notebook)
+    notebook.nbformat_minor = 5
+    own = {OWN: notebook.metadata[OWN]} if OWN in notebook.metadata else {}
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE} | own)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
     return notebook
 
 
@@ -30,8 +58,6 @@ def text(notebook: NotebookNode) -> str:
 
 
 def _clean_cell(cell: NotebookNode) -> NotebookNode:
-    for key in ("papermill", "execution"):
-        cell.metadata.pop(key, None)
     tags = cell.metadata.get("tags", [])
     if not tags:
         cell.metadata.pop("tags", None)

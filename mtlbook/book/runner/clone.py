@@ -1,9 +1,10 @@
 """`--update`: the committed notebooks and figures refreshed from a run's results."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from mtlbook.book import claims
+from mtlbook.book.claims import Record
 from mtlbook.book.files import write_atomically
 from mtlbook.book.runner.book import Book, Chapter
 from mtlbook.book.runner.fingerprint import source_hash
@@ -23,7 +24,7 @@ def update(
     assert book.root is not None
     figures = book.root / "figures"
     edited: list[str] = []
-    ledger = claims.read(figures / "claims.json")
+    sections: list[str] = []
     for chapter in chapters:
         name = chapter.path.relative_to(book.notebooks).as_posix()
         if source_hash(chapter.path.read_text(encoding="utf-8")) != source_hash(chapter.source):
@@ -37,7 +38,13 @@ def update(
         for path in figures.glob("*.png"):
             if own.match(path.name) and f"figures/{path.name}" not in drawn:
                 path.unlink()
-        ledger = [one for one in ledger if one["section"] != chapter.section]
-        ledger += claims.read(store.results(chapter.section))
-    claims.write(figures / "claims.json", ledger)
+        sections.append(chapter.section)
+    claims.write(figures / "claims.json", merged_ledger(book, sections, store))
     return edited
+
+
+def merged_ledger(book: Book, sections: Collection[str], store: Store) -> list[Record]:
+    """The committed ledger with the claims of these sections as the run found them."""
+    committed = claims.read(book.figures / "claims.json") if book.figures else []
+    kept = [one for one in committed if one["section"] not in sections]
+    return claims.merge(kept, *(claims.read(store.results(section)) for section in sections))

@@ -4,22 +4,33 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from mtlbook.book import claims
 from mtlbook.book.claims import Record
 from mtlbook.book.runner.book import Chapter
 from mtlbook.book.runner.budget import broken
 from mtlbook.book.runner.job import Outcome, Progress
 from mtlbook.book.runner.store import RunRecord
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 WAITING, RUNNING, DONE, FAILED, CURRENT = "waiting", "running", "done", "failed", "up to date"
 
 COLOURS = {WAITING: "dim", RUNNING: "cyan", DONE: "green", FAILED: "red", CURRENT: "blue"}
+
+GOOD_AND_BAD = {
+    "supported": "green",
+    "passed": "green",
+    "harmful": "red",
+    "refuted": "red",
+    "failed": "red",
+}
 
 
 @dataclass
@@ -126,7 +137,7 @@ def results(
     table = Table("§", "Chapter", "State")
     for name in ("Seconds", "of a core", "MB"):
         table.add_column(name, justify="right")
-    for name in ("Claim", "Data", "Effect [95 % interval]", "Verdict"):
+    for name in ("Claim", "Data", "Role", "Effect [95 % interval]", "Verdict"):
         table.add_column(name, overflow="fold")
     for chapter in chapters:
         row = rows[chapter.section]
@@ -141,37 +152,50 @@ def results(
             [
                 escape(one["id"]),
                 escape(one["data"]),
+                one["role"],
                 _effect(one["effect"], one["low"], one["high"]),
-                one["verdict"],
+                _verdict(one["verdict"]),
             ]
             for one in found.get(chapter.section, [])
         ]
-        for number, claim in enumerate(recorded or [[""] * 4]):
+        for number, claim in enumerate(recorded or [[""] * 5]):
             table.add_row(*(lead if number == 0 else [""] * len(lead)), *claim)
     return table
 
 
-def verdicts(records: Sequence[Record]) -> Table:
-    """The table of `mtlbook report`: every verdict with its corrected p-value."""
-    table = Table("§", "Claim", "Data", "Effect [95 % interval]")
+def verdicts(frame: "pd.DataFrame") -> Table:
+    """The table of `mtlbook report`, of :func:`mtlbook.book.ledger.frame`.
+
+    Where a claim is not replicated, effect and p-values are those of the page.
+    """
+    table = Table("§", "Claim", "Data", "Role", "Effect [95 % interval]")
     for name in ("Seeds", "p", "p (Holm)"):
         table.add_column(name, justify="right")
-    table.add_column("Verdict")
-    frame = claims.table(records)
+    for name in ("Verdict", "The page's"):
+        table.add_column(name)
     for row in frame.to_dict("records"):
+        mark = "" if row["survives"] else " †"
         table.add_row(
             row["section"],
             escape(row["statement"]),
             escape(row["data"]),
+            row["role"],
             _effect(row["effect"], row["low"], row["high"]),
             str(row["seeds"]),
             f"{row['p']:.2g}",
             f"{row['p_holm']:.2g}",
-            row["verdict"] + ("" if row["survives"] else " †"),
+            _verdict(row["verdict"]) + mark if row["replication_verdict"] else "not replicated",
+            _verdict(row["page_verdict"]) + ("" if row["replication_verdict"] else mark),
         )
     if not bool(frame["survives"].all()):
         table.caption = "† does not survive: the corrected p-value is above 5 %"
     return table
+
+
+def _verdict(verdict: str) -> str:
+    """A verdict in its colour: good, bad, or neither."""
+    colour = GOOD_AND_BAD.get(verdict)
+    return f"[{colour}]{verdict}[/]" if colour else verdict
 
 
 def _effort(record: RunRecord | None) -> list[str]:

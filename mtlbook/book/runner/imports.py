@@ -1,26 +1,43 @@
 """Which files of the package a page's results depend on, read from the sources without importing.
 
 A page depends on the modules that it imports, on those that they import, and so on; on the tables
-beside these modules; and of the tables that have entries of each section, on its own. In doubt a
-file counts: a page that runs once too often is right, one that does not run is not.
+beside these modules; and of the tables that have entries of each section, on its own and on those
+that it names. In doubt a file counts: a page that runs once too often is right, one that does not
+run is not.
 """
 
 import ast
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import mtlbook
-from mtlbook.book.runner.cells import read_cells
+from mtlbook.book.runner.cells import read_cells, reads_ledger, without_magic
 
 EXECUTES = "mtlbook.book.runner.worker"
 """The module that executes every page."""
 
 NO_TABLES = {".py", ".pyc", ".typed"}
+
+SHOWING = (
+    "mtlbook.book.card",
+    "mtlbook.book.diagram",
+    "mtlbook.book.exercises",
+    "mtlbook.book.figures",
+    "mtlbook.book.ledger",
+    "mtlbook.book.progress",
+    "mtlbook.book.replication",
+    "mtlbook.book.runner",
+)
+"""Modules and packages that no effect can depend on: they draw, ask, print, or execute."""
+
+MEASURING = ("id", "better", "relative", "smallest", "roles", "of")
+"""What of a claim its record's numbers and verdict depend on; the rest are words."""
 
 
 @dataclass(frozen=True)
@@ -67,28 +84,39 @@ class Package:
 
     def hash(self, section: str, notebook: str) -> str:
         """The hash of all that a page of this section with this text depends on."""
-        modules = self.reached(section, notebook)
+        part = Part(section, notebook, whole=reads_ledger(read_cells(notebook)))
+        return self._hash(self.reached(section, notebook), part)
+
+    def hash_of_results(self, section: str, notebook: str) -> str:
+        """The hash of what a page's effects depend on: not of what draws, prints or executes."""
+        modules = self.reached(section, notebook, without=SHOWING)
+        return self._hash(modules, Part(section, notebook, keys=MEASURING))
+
+    def _hash(self, modules: Iterable[str], part: "Part") -> str:
         contents = {self.modules[name]: self.modules[name].read_bytes() for name in modules}
         folders = {path.parent for path in contents}
         for table in self.tables:
             if any(folder in folders for folder in table.parents):
-                contents[table] = _own_part(table, section)
+                contents[table] = part.of(table)
         digest = hashlib.sha256()
         for path, content in sorted(contents.items()):
             name = path.relative_to(self.folder).as_posix()
             digest.update(f"{name} {len(content)}\n".encode() + content)
         return digest.hexdigest()
 
-    def reached(self, section: str, notebook: str) -> set[str]:
-        """The modules that a page imports, directly or not, and those that execute it."""
+    def reached(self, section: str, notebook: str, without: Collection[str] = ()) -> set[str]:
+        """The modules that a page imports, directly or not, and those that execute it.
+
+        What only the modules and packages of `without` import is not among them.
+        """
         waiting = [EXECUTES]
         for cell in read_cells(notebook):
             if cell.kind == "code":
-                waiting += self._imports(read_source(_without_magic(cell.source)), "", section)
+                waiting += self._imports(read_source(without_magic(cell.source)), "", section)
         seen: set[str] = set()
         while waiting:
             name = waiting.pop()
-            if name in seen:
+            if name in seen or any(f"{name}.".startswith(f"{one}.") for one in without):
                 continue
             seen.add(name)
             if name in self.modules:
@@ -185,22 +213,38 @@ def _lazy(tree: ast.Module) -> dict[str, str]:
     }
 
 
-def _without_magic(source: str) -> str:
-    """A cell without IPython's own lines, such as `%time` and `!ls`."""
-    lines = source.split("\n")
-    return "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
+@dataclass(frozen=True)
+class Part:
+    """What a page reads of the tables that have entries of each section.
 
+    Attributes:
+        section: of the page: its own claims, and its own studies' records.
+        notebook: its text: the claims of other sections that it names.
+        whole: whether it reads all claims.
+        keys: what counts of a claim; everything where none are given.
+    """
 
-def _own_part(table: Path, section: str) -> bytes:
-    """What a section reads of a table: of the claims and the studies' records only its own."""
-    content = table.read_bytes()
-    try:
-        if table.name == "claims.toml":
-            claims = tomllib.loads(content.decode())["claim"]
-            own = [claim for claim in claims if claim["section"] == section]
-            return json.dumps(own, default=str).encode()
-        if table.parent.name == "records":
-            return content if json.loads(content)["section"] == section else b""
-    except (KeyError, TypeError, ValueError):
-        return content  # malformed: whoever reads it will say so
-    return content
+    section: str
+    notebook: str
+    whole: bool = False
+    keys: Collection[str] = ()
+
+    def of(self, table: Path) -> bytes:
+        """The part of a table."""
+        content = table.read_bytes()
+        try:
+            if table.name == "claims.toml":
+                claims = tomllib.loads(content.decode())["claim"]
+                return json.dumps([*self._claims(claims)], default=str).encode()
+            if table.parent.name == "records":
+                return content if json.loads(content)["section"] == self.section else b""
+        except (KeyError, TypeError, ValueError):
+            return content  # malformed: whoever reads it will say so
+        return content
+
+    def _claims(self, claims: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for claim in claims:
+            own = claim["section"] == self.section
+            named = "id" in claim and claim["id"] in self.notebook
+            if own or named or self.whole:
+                yield {key: claim[key] for key in claim if not self.keys or key in self.keys}

@@ -10,7 +10,7 @@ class Job:
 
     `folder` is the notebook's own, the kernel's working directory where it exists. `code` is the
     hash of what the chapter reaches of the package: a worker with another one would compute other
-    results.
+    results. `ledger` are the files, by name, of what other pages or seeds found that it may show.
     """
 
     section: str
@@ -20,6 +20,7 @@ class Job:
     cell_timeout: int
     fingerprint: str
     code: str
+    ledger: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

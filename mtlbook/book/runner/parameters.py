@@ -18,15 +18,17 @@ def changed(chapters: Sequence[Chapter], texts: Mapping[str, str]) -> list[dict[
     """Per chapter the parameters that differ from its committed ones.
 
     Arguments:
-        chapters: the selected chapters: each must have every parameter.
+        chapters: the selected chapters: each must have every parameter. Pages made from the
+            ledger beside others need not: a parameter that they lack is not theirs.
         texts: the values as typed on the command line, by name.
 
     Raises:
         UsageError: a name that a chapter does not have, or a value that its rule excludes; of a
             parameter without a rule, a value of another type.
     """
+    asked = [chapter for chapter in chapters if not chapter.reads_ledger] or chapters
     for name in texts:
-        without = [chapter for chapter in chapters if name not in chapter.parameters]
+        without = [chapter for chapter in asked if name not in chapter.parameters]
         if without:
             raise UsageError(
                 f"section {without[0].section} has no parameter {shown(name)}; it has "
@@ -41,11 +43,12 @@ def _changed(chapter: Chapter, texts: Mapping[str, str]) -> dict[str, object]:
     typed = {
         name: value_of(text, rules[name]) if name in rules else _typed(name, text, chapter)
         for name, text in texts.items()
+        if name in chapter.parameters
     }
     values = chapter.parameters | typed
     # All of them, since a rule may name another parameter: the page does the same.
     values |= check({name: rules[name] for name in values if name in rules}, values)
-    return {name: values[name] for name in texts if values[name] != chapter.parameters[name]}
+    return {name: values[name] for name in typed if values[name] != chapter.parameters[name]}
 
 
 def value_of(text: str, rule: Rule) -> object:

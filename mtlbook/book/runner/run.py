@@ -19,8 +19,8 @@ from mtlbook.book.runner.book import Book, Chapter
 from mtlbook.book.runner.budget import over_budget
 from mtlbook.book.runner.display import Display, results
 from mtlbook.book.runner.job import Failure, Job, Outcome, Progress
-from mtlbook.book.runner.plan import Settings
-from mtlbook.book.runner.store import RunRecord, Store
+from mtlbook.book.runner.plan import Settings, sealed
+from mtlbook.book.runner.store import RunRecord, Store, to_json
 from mtlbook.errors import UsageError
 
 Backend = Callable[
@@ -37,8 +37,15 @@ def run(
     backend: Backend,
     console: Console,
     errors: Console,
+    keep: Callable[[Job], None] = lambda _: None,
 ) -> int:
-    """Execute the chapters that are not up to date, publish all, and return the exit code."""
+    """Execute the chapters that are not up to date, publish all, and return the exit code.
+
+    Pages that are made from the ledger come last, and see what the others have found. `keep` is
+    called for each chapter whose results lie in the store and are those of its job.
+    """
+    if settings.update or any(chapter.reads_ledger for chapter in chapters):
+        clone.merged_ledger(book, (), Store(settings.output))  # damaged, it is told at once
     store = Store(settings.output)
     names = {one.section: one.path.relative_to(book.notebooks).as_posix() for one in chapters}
     display = Display(console, chapters)
@@ -55,26 +62,36 @@ def run(
                 located = [one | {"notebook": f"notebooks/{name}"} for one in outcome.claims]
                 outcome = replace(outcome, claims=located)
                 records[job.section] = store.publish(outcome, name, job.fingerprint, job.parameters)
+                keep(job)
         except (UsageError, OSError) as error:
             outcome = failed(job, f"its results could not be written: {error}")
         if outcome.failure:
             failures[job.section] = outcome.failure
         display.finished(outcome)
 
+    def bring_up_to_date(jobs: Sequence[Job]) -> None:
+        waiting = []
+        for job in jobs:
+            record = None if settings.fresh else store.current(job.section, job.fingerprint)
+            if record:
+                records[job.section] = record
+                display.up_to_date(job.section, record.seconds)
+                keep(job)
+            else:
+                waiting.append(job)
+        if waiting:
+            execute(longest_first(waiting, store), backend, display.progress, publish)
+
+    readers = {chapter.section for chapter in chapters if chapter.reads_ledger}
     interrupted = False
     try:
         with display:
-            waiting = []
-            for job in jobs:
-                record = None if settings.fresh else store.current(job.section, job.fingerprint)
-                if record:
-                    records[job.section] = record
-                    display.up_to_date(job.section, record.seconds)
-                else:
-                    waiting.append(job)
-            if waiting:
-                ordered = longest_first(waiting, store)
-                execute(ordered, backend, display.progress, publish)
+            bring_up_to_date([job for job in jobs if job.section not in readers])
+            if readers:
+                found = clone.merged_ledger(book, list(records), store)
+                ledger = {"claims.json": to_json({"claims": found})}
+                last = [job for job in jobs if job.section in readers]
+                bring_up_to_date([sealed(book, job, ledger) for job in last])
     except KeyboardInterrupt:
         interrupted = True
     merge_claims(store)

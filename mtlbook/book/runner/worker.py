@@ -21,6 +21,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
+from mtlbook.book.files import write_atomically
 from mtlbook.book.runner.clean import clean, text
 from mtlbook.book.runner.job import Effort, Failure, Job, Outcome, Progress
 from mtlbook.book.runner.process import ending, kill_group
@@ -44,6 +45,8 @@ def execute(job: Job, workspace: Path, report: Callable[[Progress], None]) -> Ou
     kernel never ran, and a notebook that left by `sys.exit(0)` a success.
     """
     output = workspace / "output"
+    for name, content in job.ledger.items():
+        write_atomically(output / name, content)
     started = time.perf_counter()
     notebook, reason, begun = _execute_by_papermill(job, workspace, output, report)
     seconds = time.perf_counter() - started

@@ -4,7 +4,7 @@ import pytest
 
 from mtlbook.book.runner.book import find_notebooks, open_book, order, section_of, select
 from mtlbook.errors import UsageError
-from tests.tiny_book import chapter
+from tests.tiny_book import chapter, ledger_page
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,37 @@ def test_a_section_selects_what_lies_below_it(clone: Path) -> None:
         "3.1 1": ["1", "3.1"],
         "3 3.1": ["3.1", "3.2", "3.10"],
     }
+
+
+def test_a_page_in_the_root_is_listed_first_and_selected_by_its_section(clone: Path) -> None:
+    for section in ("1", "10"):
+        chapter(clone / "notebooks", section)
+    root = ledger_page(clone / "notebooks", "0")
+    assert root.parent == clone / "notebooks"
+    chapters = open_book(clone / "notebooks").chapters
+    assert [one.section for one in chapters] == ["0", "1", "10"]
+    assert [one.section for one in select(chapters, ["0"])] == ["0"]
+    assert [one.section for one in select(chapters, ["1"])] == ["1"]
+    assert [one.section for one in select(chapters, [str(root)])] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reads"),
+    [
+        ("frame = page.ledger()", True),
+        ("%time\ntable = page.ledger().query('section == \"1\"')", True),
+        ("# page.ledger()", False),
+        ("'page.ledger()'", False),
+        ("ledger()", False),
+        ("page.ledger() = (", False),
+    ],
+)
+def test_a_page_says_in_its_code_that_it_reads_the_ledger(
+    cell: str, reads: bool, clone: Path
+) -> None:
+    chapter(clone / "notebooks", "1", cell)
+    [page] = open_book(clone / "notebooks").chapters
+    assert page.reads_ledger == reads
 
 
 def test_a_path_or_name_selects_one_notebook(clone: Path) -> None:

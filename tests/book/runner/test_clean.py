@@ -1,8 +1,10 @@
 import nbformat
+from ipykernel.ipkernel import IPythonKernel
+from jupyter_client.kernelspec import KernelSpecManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from mtlbook.book.runner.clean import clean, text
+from mtlbook.book.runner.clean import KERNEL, LANGUAGE, clean, text, with_metadata
 
 
 def executed(*outputs: NotebookNode) -> NotebookNode:
@@ -25,6 +27,7 @@ def executed(*outputs: NotebookNode) -> NotebookNode:
         "language_info": {"name": "python", "version": "3.11.7", "file_extension": ".py"},
         "papermill": {"input_path": "books/notebook.ipynb"},
         "widgets": {"state": {}},
+        "mtlbook": {"over_budget": {"words": "two methods"}},
     }
     return new_notebook(cells=cells, metadata=metadata)
 
@@ -35,7 +38,8 @@ def test_what_depends_on_time_or_machine_goes_and_the_rest_stays() -> None:
         "kernelspec": {
             "display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3",
         },
-        "language_info": {"name": "python", "file_extension": ".py"},
+        "language_info": LANGUAGE,
+        "mtlbook": {"over_budget": {"words": "two methods"}},
     }  # fmt: skip
     assert [cell.source for cell in notebook.cells] == [
         "# Title", "seeds = 4", "seeds = 5", "print(1)",
@@ -51,6 +55,28 @@ def test_cleaning_twice_changes_nothing_and_the_file_is_valid() -> None:
     assert text(clean(once)) == text(once)
     nbformat.validate(nbformat.reads(text(once), as_version=4))
     assert text(once).endswith("}\n")
+
+
+def test_the_metadata_are_what_the_kernel_says_of_itself() -> None:
+    """JupyterLab marks a notebook as changed where it holds anything else."""
+    said = IPythonKernel.language_info
+    assert {**said, "version": ""} == {**LANGUAGE, "version": ""}
+    assert (
+        KernelSpecManager(kernel_dirs=[]).get_kernel_spec("python3").display_name
+        == (KERNEL["display_name"])
+    )
+
+
+def test_metadata_alone_can_be_written() -> None:
+    before = executed(_stream("stdout", "a"), _stream("stdout", "b"))
+    before.nbformat_minor = 4
+    after = with_metadata(before)
+    assert (after.nbformat_minor, after.metadata) == (5, clean(before).metadata)
+    assert [cell.metadata.keys() & {"execution", "papermill"} for cell in after.cells] == [
+        set()
+    ] * 5
+    for old, new in zip(before.cells, after.cells, strict=True):
+        assert (old.id, old.source, old.get("outputs")) == (new.id, new.source, new.get("outputs"))
 
 
 def test_the_injected_cell_has_the_same_id_in_every_run() -> None:

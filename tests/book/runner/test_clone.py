@@ -25,7 +25,7 @@ def test_update_refreshes_the_clone_and_again_gives_the_same_bytes(
     figures.mkdir()
     kept = {"id": "k", "section": "3.1.1", "statement": "s", "effect": 1.0, "low": 0.5,
             "high": 1.5, "p": 0.1, "smallest": 0.1, "seeds": 16, "verdict": "supported",
-            "data": "d", "notebook": "n"}  # fmt: skip
+            "data": "d", "notebook": "n", "role": "real data"}  # fmt: skip
     old = [kept, kept | {"id": "gone", "section": "3.1"}]
     (figures / "claims.json").write_text(json.dumps({"claims": old}))
     for name in ("3_1_old.png", "3_1_1_kept.png", "3_2_kept.png", "13_1_kept.png"):

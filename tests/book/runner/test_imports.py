@@ -36,6 +36,7 @@ FILES = {
         section = "3.1"
         statement = "a"
         [[claim]]
+        id = "3.2-b"
         section = "3.2"
         statement = "b"
         """,
@@ -142,6 +143,40 @@ def test_of_the_claims_only_the_sections_own_count(package: Path) -> None:
     assert Package(package).hash("3.2", notebook) != hashes["3.2"]
     path.write_text("[[claim")  # malformed: it counts as a whole
     assert Package(package).hash("3.1", notebook) != hashes["3.1"]
+
+
+@pytest.mark.parametrize("cell", ["page.ledger()", "page.answer('{3.2-b|digits}')"])
+def test_the_claims_that_a_page_names_count_and_all_where_it_reads_the_ledger(
+    cell: str, package: Path
+) -> None:
+    notebook = page("from mtlbook.book.page import Page", cell)
+    before = Package(package).hash("3.1", notebook)
+    path = package / "book" / "claims.toml"
+    path.write_text(path.read_text().replace('"b"', '"c"'))
+    assert Package(package).hash("3.1", notebook) != before
+
+
+@pytest.mark.parametrize(
+    ("edited", "old", "new", "counts"),
+    [
+        ("data/units.py", "", "x = 1", True),
+        ("book/page.py", "", "x = 1", True),
+        ("book/claims.toml", 'statement = "a"', 'statement = "a"\nsmallest = 5', True),
+        ("book/claims.toml", '"a"', '"words"', False),
+        ("book/runner/worker.py", "", "x = 1", False),
+        ("book/exercises/section_3_1.py", "", "x = 1", False),
+        ("seldom.py", "", "x = 1", False),  # which an exercise alone needs
+    ],
+)
+def test_effects_depend_on_what_measures_and_not_on_what_shows(
+    edited: str, old: str, new: str, counts: bool, package: Path
+) -> None:
+    notebook = page("from mtlbook.data import rows", "from mtlbook.book.page import Page")
+    before = Package(package).hash_of_results("3.1", notebook)
+    path = package / edited
+    text = path.read_text()
+    path.write_text(text.replace(old, new) if old else text + new)
+    assert (Package(package).hash_of_results("3.1", notebook) != before) == counts
 
 
 CHAPTERS = {chapter.section: chapter for chapter in open_book(ROOT / "notebooks").chapters}
