@@ -73,9 +73,17 @@ class Columns:
         return len(self.stages())
 
 
-def single_task(page: Page, columns: Columns) -> tuple[Selected, Selected]:
-    """Pre-trained networks, and single-task networks that went on from them."""
-    source = {"tasks": [columns.source], "stopping": columns.source, "steps": columns.steps}
+@dataclass(frozen=True)
+class Start:
+    """Where the second training starts: pre-trained layers, and networks trained from there."""
+
+    pretrained: Selected
+    networks: Selected
+
+
+def single_task(page: Page, columns: Columns) -> Start:
+    """Pre-train on the source task, and from there one network for each of the two tasks."""
+    source = {"tasks": [columns.source], "stopping": columns.source}
     pretrained = select(
         _search(page, columns, _split_network, _descents(SOURCE_RATE), shared=0, **source)
     )
@@ -88,68 +96,56 @@ def single_task(page: Page, columns: Columns) -> tuple[Selected, Selected]:
         stopping="each",
         start=partial(_from_source, pretrained, columns.source),
     )
-    return pretrained, select(networks, each_task=True)
+    return Start(pretrained, select(networks, each_task=True))
 
 
-def compare(page: Page, columns: Columns, *, splits: bool = True) -> dict[str, Selected]:
-    """The contestants by name: single-task, cross-stitch, and unless left out the splits.
+def trained_on(page: Page, columns: Columns, start: Start) -> Selected:
+    """The single-task networks after the second training."""
+    networks = _search(
+        page,
+        columns,
+        _split_network,
+        _descents(*MORE_RATES),
+        shared=0,
+        stopping="each",
+        steps=columns.more_steps,
+        start=partial(_from_single_task, start.networks, "branches"),
+    )
+    return select(networks, each_task=True)
 
-    Arguments:
-        page: whose seeds and device are used.
-        columns: the tasks and their networks.
-        splits: whether splits are trained, too.
-    """
-    pretrained, networks = single_task(page, columns)
-    arms = {
-        "single-task": select(
-            _search(
-                page,
-                columns,
-                _split_network,
-                _descents(*MORE_RATES),
-                shared=0,
-                stopping="each",
-                steps=columns.more_steps,
-                start=partial(_from_single_task, networks, "branches"),
-            ),
-            each_task=True,
-        ),
-        "cross-stitch": stitched(page, columns, networks),
-    }
-    if not splits:
-        return arms
-    every: dict[str, Fit] = {}
+
+def splits(page: Page, columns: Columns, start: Start) -> dict[str, Selected]:
+    """A network that is split after each stage, hard sharing, and the best of them."""
+    own, every = {}, {}
     for shared in range(1, columns.depth + 1):
-        own = _search(
+        found = _search(
             page,
             columns,
             _split_network,
             _descents(*RATES),
             shared=shared,
             steps=columns.steps + columns.more_steps,
-            start=partial(_from_source, pretrained, columns.source),
+            start=partial(_from_source, start.pretrained, columns.source),
         )
         name = "hard sharing" if shared == columns.depth else f"split after {shared}"
-        arms[name] = select(own)
-        every |= {f"{name}, {rate}": fit for rate, fit in own.items()}
-    return arms | {"best split": select(every)}
+        own[name] = select(found)
+        every |= {f"{name}, {rate}": fit for rate, fit in found.items()}
+    return own | {"best split": select(every)}
 
 
-def stitched(
-    page: Page, columns: Columns, networks: Selected, *, permuted: bool = False
-) -> Selected:
-    """Cross-stitch networks that go on from single-task networks.
+def stitched(page: Page, columns: Columns, start: Start, *, permuted: bool = False) -> Selected:
+    """Cross-stitch networks that go on from the single-task networks.
 
     Arguments:
         page: whose seeds and device are used.
         columns: the tasks and their networks.
-        networks: single-task networks.
+        start: the single-task networks.
         permuted: whether the second column's channels are permuted first, stage by stage with all
             that reads them: the column computes what it did, and no channel corresponds.
     """
 
-    def start(model: nn.Module, seed: int) -> None:
-        _from_single_task(networks, "columns", model, seed)
+    def begin(model: nn.Module, seed: int) -> None:
+        _from_single_task(start.networks, "columns", model, seed)
         if permuted:
             _permute(model, columns.tasks[1], seed)
 
@@ -161,7 +157,7 @@ def stitched(
             }
             for factor in FACTORS
         }
-        own = {"same": same, "steps": columns.more_steps, "start": start}
+        own = {"same": same, "steps": columns.more_steps, "start": begin}
         found |= _search(page, columns, _stitched_network, trials, **own)
     return select(found)
 

@@ -1,6 +1,6 @@
 r"""Section 6.3: cross-stitch units on overlaid digits of MNIST, by convolutional networks.
 
-The chapter's experiment in another place: two digits of MNIST in one image of 28 × 28 pixels, by
+The page's experiment in another place: two digits of MNIST in one image of 28 × 28 pixels, by
 the recipe of MultiMNIST (`mtlbook.book.data.overlaid_digits`), in 3,000 training, 500 validation
 and 2,000 test images, made anew for each seed. All training images tell the digit on the right, 300
 of them the digit on the left. The network is a small LeNet: two convolutions of 5 × 5 with 10 and
@@ -13,16 +13,16 @@ initial weights, so that their channels correspond before the first step. A step
 images of each task: among 32 drawn from all, about three would tell the left digit, and on other
 seeds its loss then stayed higher at every rate tried.
 
-* *Separate networks*: one a task. The first training has two learning rates, of which each task
-  chooses by its own validation loss; the second starts from there and has four.
-* *Cross-stitch*: the second training starts from the same separate networks, with a unit for each
-  channel behind each of the three stages; four trials, two initialisations of α times two learning
-  rates of α.
-* *Split after k*: one network that shares its first k stages; of the last k it is hard sharing. The
+* *Single-task*: a network for each task. The first training has two learning rates, of which each
+  task chooses by its own validation loss; the second starts from there and has four.
+* *Cross-stitch*: the second training starts from the same single-task networks, with a unit for
+  each channel behind each of the three stages; four trials, two initialisations of α times two
+  learning rates of α.
+* *Split after k*: one network that shares its first k stages; of the last, *hard sharing*. The
   *best split* has six trials, three depths times two learning rates, all steps in one training.
 
 So everyone has six trials and chooses for each seed by validation loss: each task by its own for
-separate networks, by both tasks' for the others. Within a trial the weights with the least
+single-task networks, by both tasks' for the others. Within a trial the weights with the least
 validation loss are kept. All is computed in float32: other processors may give other third digits.
 Fixed after pilots on seeds from 7000.
 """
@@ -59,7 +59,7 @@ TASKS = tuple(Task.classification(name, classes=10) for name in ("left", "right"
 CHANNELS = (10, 20, 50)
 BATCH = 16
 LEARNING_RATES = (0.01, 0.02)  # of the first training, and of splits throughout
-MORE_RATES = (0.001, 0.002, 0.005, 0.01)  # of the second training of separate networks
+MORE_RATES = (0.001, 0.002, 0.005, 0.01)  # of the second training of single-task networks
 STITCH_RATE = 0.002  # of the second training of cross-stitch networks
 SAME, FACTORS = (0.9, 0.5), (1.0, 10.0)  # their α_ii at the start; how much faster α learns
 STEPS, MORE_STEPS = 400, 200
@@ -106,7 +106,7 @@ def contestants(
     first = select(
         searched(apart, descents(*LEARNING_RATES), steps=steps, stopping="each"), each_task=True
     )
-    separate = searched(
+    alone = searched(
         apart,
         descents(*MORE_RATES),
         steps=more_steps,
@@ -129,7 +129,7 @@ def contestants(
         ).items()
     }
     splits = {
-        f"split after {shared}": searched(
+        "hard sharing" if shared == len(CHANNELS) else f"split after {shared}": searched(
             partial(split_network, shared=shared),
             descents(*LEARNING_RATES),
             steps=steps + more_steps,
@@ -138,7 +138,7 @@ def contestants(
     }
     every_split = {f"{name}, {rate}": own[rate] for name, own in splits.items() for rate in own}
     return {
-        "separate networks": select(separate, each_task=True),
+        "single-task": select(alone, each_task=True),
         "cross-stitch": select(stitched),
         **{name: select(own) for name, own in splits.items()},
         "best split": select(every_split),
@@ -171,7 +171,7 @@ def stages() -> list[nn.Module]:
 
 
 def split_network(data: MultiTaskData, _seed: int, *, shared: int) -> HardSharing:
-    """One network that shares its first stages; with none, separate networks."""
+    """One network that shares its first stages; with none, single-task networks."""
     return hard_sharing(stages, data.tasks, CHANNELS[-1], branch_at=shared, same_start=True)
 
 
@@ -182,7 +182,7 @@ def stitched_network(data: MultiTaskData, _seed: int, *, same: float) -> CrossSt
 
 
 def take(trained: Selected, columns: str, model: nn.Module, seed: int) -> None:
-    """Give a network's branches or columns, and its heads, the weights of separate networks."""
+    """Give a network's branches or columns, and its heads, the weights of single-task networks."""
     for task in TASKS:
         source = trained_network(trained, seed, task.name)
         for part, own in (("branches", columns), ("heads", "heads")):
