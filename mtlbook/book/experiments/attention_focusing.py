@@ -1,6 +1,6 @@
-"""Section 4.2's experiment: real tables with several questions, copies of a task, attention."""
+"""Section 4.2's experiment: real questions, copies of a task, equal trials, attention."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,15 +10,19 @@ import torch
 from jaxtyping import Float
 
 from mtlbook.book.experiments.mean_loss_descent import mean_loss_descent
+from mtlbook.book.experiments.networks import mlp
 from mtlbook.book.experiments.results import trained_network
+from mtlbook.book.experiments.training import search
+from mtlbook.book.page import Page
 from mtlbook.data import embedded
-from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.synthetic import SyntheticDataset
 from mtlbook.mechanisms.attention_focusing import precision, sensitivities, share, squared_weights
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.sharing.input_lasso import InputLasso
 from mtlbook.tasks import Task
-from mtlbook.training.selection import Selected
+from mtlbook.training.sampling import Mixed
+from mtlbook.training.selection import Selected, select
 
 # How the name of a first layer's weights ends, in the trunk or in a branch.
 FIRST_LAYER = "0.0.weight"
@@ -47,7 +51,7 @@ class Trial:
 
 
 def digit_questions() -> MultiTaskData:
-    """Six questions about handwritten digits of 4 × 4 averaged pixels, as regressions on 0 and 1."""
+    """Six questions about handwritten digits of 4 × 4 averaged pixels, answered 0 or 1."""
     names = ["parity", "loop", "above_four", "is_1", "is_4", "is_7"]
     table = embedded.digits(*names)
     pixels = table.inputs.view(-1, 4, 2, 4, 2).mean((2, 4)).flatten(1)
@@ -87,7 +91,9 @@ def copies(data: MultiTaskData, task: str) -> MultiTaskData:
 
 def first_layer(model: HardSharing, task: str) -> Float[torch.Tensor, "hidden inputs"]:
     """The weights of the first layer that a task uses, shared or its own."""
-    return [*model.trunk, *model.branches[task]][0][0].weight
+    branch = model.branches[task]
+    ends = [name for name, _ in model.trunk.named_parameters() if name.endswith(FIRST_LAYER)]
+    return (model.trunk if ends else branch).get_parameter(FIRST_LAYER)
 
 
 def attention(
@@ -127,3 +133,43 @@ def _attention(
         float(precision(gradients, relevant)),
     )
 
+
+def contestant(
+    page: Page,
+    trials: Mapping[str, Trial],
+    data: Callable[[int], MultiTaskData],
+    split: Holdout,
+    tasks: Sequence[str],
+    *,
+    shared: bool,
+    seeds: Sequence[int] | None = None,
+) -> Selected:
+    """Networks with one hidden layer, for all tasks or for each, chosen by each task's validation.
+
+    Whether the layer is shared or not, every task chooses its own trial and its own stopping point,
+    both on its own validation labels: what differs is what the layer is trained on.
+
+    Arguments:
+        page: whose seeds and device are used.
+        trials: by name, the same for every contestant.
+        data: of a seed.
+        split: of the rows.
+        tasks: those that are trained.
+        shared: whether the first layer is.
+        seeds: others than the page's.
+    """
+    fits = search(
+        page,
+        mlp,
+        data,
+        {name: trial.settings(len(tasks) if shared else 1) for name, trial in trials.items()},
+        seeds=seeds,
+        tasks=tasks,
+        branch_at=None if shared else 0,
+        split=split,
+        steps=150,
+        sampler=Mixed(None),
+        stopping="each",
+        validate_every=10,
+    )
+    return select(fits, each_task=True)
