@@ -344,24 +344,3 @@ def effect_text(effect: float, low: float, high: float, unit: str) -> str:
     decimals = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 2
     style = f"+.{decimals}f" if decimals <= 6 else "+.2e"
     return f"{effect:{style}} {unit}".rstrip() + f" [{low:{style}}, {high:{style}}]"
-
-
-def markdown(records: Sequence[Record]) -> str:
-    """The table of claims for people; a verdict that doesn't survive the correction has a †."""
-    frame = table(records)
-    lines = [
-        "| § | Claim | Data | Role | Effect [95 % interval] | Seeds | p (Holm) | Verdict |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in frame.to_dict("records"):
-        statement = row["statement"].replace("|", "\\|")
-        p = f"{row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "< 0.001"
-        mark = "" if row["survives"] else " †"
-        lines.append(
-            f"| {row['section']} | {statement} | {row['data']} | {row['role']} "
-            f"| {effect_text(row['effect'], row['low'], row['high'], row['unit'])} "
-            f"| {row['seeds']} | {p} | {row['verdict']}{mark} |"
-        )
-    if not all(frame["survives"]):
-        lines += ["", "† The p-value corrected over the whole ledger (Holm) is above 5 %."]
-    return "\n".join(lines) + "\n"

@@ -30,6 +30,7 @@ from mtlbook.book import claims as ledger
 from mtlbook.book.claims import Result
 from mtlbook.book.diagram import Diagram
 from mtlbook.book.files import write_atomically
+from mtlbook.book.ledger import frame
 from mtlbook.book.parameters import COMMON, Rule, check
 from mtlbook.book.progress import Item, each, show_progress
 from mtlbook.book.table import render
@@ -62,13 +63,14 @@ class Page:
     """
 
     def __init__(self, section: str, notebook: dict[str, Any], **rules: Rule) -> None:
-        rules = COMMON | rules
+        # A page that is made from the ledger trains nothing: it has neither seeds nor a device.
+        rules = COMMON | rules if COMMON.keys() & notebook.keys() else rules
         _refuse_unknown_parameters(rules)
         checked = check(rules, notebook)
         self.section = section
-        first, count = cast(int, checked["first_seed"]), cast(int, checked["seeds"])
+        first, count = cast(int, checked.get("first_seed", 0)), cast(int, checked.get("seeds", 0))
         self.seeds = range(first, first + count)
-        self.device = devices.resolve(str(checked["device"]))
+        self.device = devices.resolve(str(checked.get("device", "cpu")))
         self.dataset = str(checked.get("dataset", ""))
         notebook.update(checked)
         self._records: list[ledger.Record] = []
@@ -207,6 +209,10 @@ class Page:
         Trainings within share its line, which is gone when the cell ends.
         """
         return each(items, what)
+
+    def ledger(self) -> pd.DataFrame:
+        """All that the book found: see :func:`mtlbook.book.ledger.frame`."""
+        return frame()
 
     def study(self, name: str) -> studies.Record:
         """What a study of this section found on downloaded data, as it was recorded."""
@@ -349,8 +355,8 @@ def _repository(start: Path) -> Path | None:
 def _notebook(section: str) -> str:
     """The section's notebook relative to its repository; empty where no repository is found."""
     root = _repository(Path.cwd()) or _repository(Path(__file__).parent)
-    pattern = f"notebooks/*/{section.replace('.', '_')}_[a-z]*.ipynb"
-    found = sorted(root.glob(pattern)) if root else []
+    name = f"{section.replace('.', '_')}_[a-z]*.ipynb"
+    found = sorted((root / "notebooks").rglob(name)) if root else []
     return found[0].relative_to(root).as_posix() if root and found else ""
 
 
