@@ -115,10 +115,10 @@ def tried(page: Page, setting: Setting, *others: str, labels: int | None = None)
         width=setting.width,
         tasks=["hard", *others],
         split=Holdout(setting.rows, VALIDATION, TEST, labels=kept),
-        steps=150,
+        steps=100,
         sampler=Balanced(setting.batch),
         stopping="hard",
-        validate_every=30,
+        validate_every=20,
         evaluate_on=["validation", "test"],
     )
 

@@ -83,6 +83,6 @@ def _target(examples: int, even_part: float = 0.0) -> dict[str, Any]:
         "split": Holdout(train=examples, validation=100, test=TEST),
         "steps": 150,
         "sampler": Mixed(40),
-        "validate_every": 30,
+        "validate_every": 15,
         "evaluate_on": ["validation", "test"],
     }
