@@ -1,6 +1,6 @@
 """The book's terms in English and Korean, each with a line that says what it is.
 
-Multi-task learning is taught from Korean notes of the overview, whose readers find their words here.
+Many read the overview by Korean notes, and find their words here.
 """
 
 import tomllib

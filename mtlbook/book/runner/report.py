@@ -52,8 +52,8 @@ def summary(frame: pd.DataFrame) -> str:
     )
     sentence = (
         f"{frame['id'].nunique()} claims and controls with {len(frame)} results; of the "
-        f"{same + other + opposite} that were replicated, {same} have the verdict of the page's own "
-        f"16 seeds, and {opposite} the opposite one."
+        f"{same + other + opposite} that were replicated, {same} have the verdict of the page's "
+        f"own 16 seeds, and {opposite} the opposite one."
     )
     return "\n".join([sentence, "", *lines]) + "\n"
 
