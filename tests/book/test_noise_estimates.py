@@ -1,15 +1,14 @@
 """The noise of several tasks as section 6.6 estimates it."""
 
-from types import SimpleNamespace
-from typing import cast
-
 import numpy as np
 import pytest
+import torch
 
 from mtlbook.book.experiments.noise_estimates import NoiseEstimates, noise_estimates
 from mtlbook.book.page import Page
 
-PAGE = cast(Page, SimpleNamespace(seeds=[0, 1], device="cpu", section="6.6"))
+PAGE = Page.__new__(Page)
+PAGE.section, PAGE.device, PAGE.seeds = "6.6", torch.device("cpu"), range(2)
 
 
 def test_the_distance_is_the_mean_absolute_logarithm_of_the_ratio():
