@@ -37,6 +37,7 @@ class Setting:
         rows: for training, at most.
         rates: learning rates; joint networks have the first two.
         width: hidden units.
+        batch: examples of each task a step.
     """
 
     data: Callable[[int], MultiTaskData]
@@ -44,6 +45,7 @@ class Setting:
     rows: int
     rates: tuple[float, float, float]
     width: int
+    batch: int
 
 
 def from_features(
@@ -56,7 +58,7 @@ def from_features(
         total = rows + VALIDATION + TEST
         return overheard_features(seed, rows=total, overlap=overlap, shuffled=shuffled).data
 
-    return Setting(data, labels, rows, rates=(0.03, 0.1, 0.3), width=16)
+    return Setting(data, labels, rows, rates=(0.03, 0.1, 0.3), width=16, batch=32)
 
 
 def from_digits(*, labels: int, rows: int, shuffled: bool = False) -> Setting:
@@ -79,7 +81,7 @@ def from_digits(*, labels: int, rows: int, shuffled: bool = False) -> Setting:
             order = torch.randperm(len(digit), generator=generator(seed, "shuffle"))
         return MultiTaskData.multi_label(tasks, images.inputs, targets | {"easy": digit[order]})
 
-    return Setting(data, labels, rows, rates=(0.01, 0.03, 0.1), width=32)
+    return Setting(data, labels, rows, rates=(0.01, 0.03, 0.1), width=32, batch=16)
 
 
 def tried(page: Page, setting: Setting, *others: str, labels: int | None = None) -> dict[str, Fit]:
@@ -113,10 +115,10 @@ def tried(page: Page, setting: Setting, *others: str, labels: int | None = None)
         width=setting.width,
         tasks=["hard", *others],
         split=Holdout(setting.rows, VALIDATION, TEST, labels=kept),
-        steps=150,
-        sampler=Balanced(32),
+        steps=100,
+        sampler=Balanced(setting.batch),
         stopping="hard",
-        validate_every=15,
+        validate_every=20,
         evaluate_on=["validation", "test"],
     )
 
