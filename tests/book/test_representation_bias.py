@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from mtlbook.book.experiments.networks import mlp
 from mtlbook.book.experiments.representation_bias import (
+    ENVIRONMENTS,
+    TEST,
+    VALIDATION,
     descend,
     digit_environment,
     double_well,
+    head_error,
+    learnt_by,
+    new_tasks,
+    start_branches,
+    wells,
 )
 from mtlbook.data import embedded
 from mtlbook.errors import UsageError
@@ -45,6 +54,17 @@ def test_descent_follows_the_gradient():
     assert theta.grad is not None
     stepped = descend(theta.detach(), [0.0, 2.0], steps=1, step_size=0.01)
     torch.testing.assert_close(stepped, theta.detach() - 0.01 * theta.grad)
+
+
+def test_the_wells_of_a_figure_are_the_losses():
+    losses, ends = {"one": [0.0], "both": [0.0, 2.0]}, {"one": torch.tensor([1.0, -1.0])}
+    points, curves = wells(losses, ends)
+    assert points["θ"].tolist() == [1.0, -1.0]
+    both = curves[curves.of == "both"]
+    theta = torch.tensor(both["θ"].to_numpy())
+    expected = double_well(theta, 0.0) + double_well(theta, 2.0)
+    np.testing.assert_allclose(both.loss, expected.numpy())
+    assert curves.loss.max() < 8
 
 
 def test_every_task_of_the_digits_parts_them_in_five_and_five():
@@ -115,3 +135,55 @@ def test_a_share_of_the_pixels_keeps_its_place(in_place):
 def test_impossible_digits_are_refused(wrong, message):
     with pytest.raises(UsageError, match=message):
         digit_environment(0, **{"tasks": range(1), "images": range(5)} | wrong)
+
+
+class OnePage:
+    """What an experiment asks of a page."""
+
+    section = "4.4"
+    seeds = (0, 1)
+    device = "cpu"
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_more_examples_change_neither_validation_nor_test(env):
+    few, more = (new_tasks(env, 3, n, most=32) for n in (8, 32))
+    assert few.rows == 8 + VALIDATION + TEST
+    rest = VALIDATION + TEST
+    assert torch.equal(few.inputs[:8], more.inputs[:8])
+    assert torch.equal(few.inputs[-rest:], more.inputs[-rest:])
+    for task in few.tasks:
+        assert torch.equal(few.targets[task.name][-rest:], more.targets[task.name][-rest:])
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_sources_of_another_environment_look_different_and_new_tasks_do_not(env):
+    here, away = (env.sources(0, 4, 20, share) for share in (1.0, 0.0))
+    assert here.targets["sources"].shape == away.targets["sources"].shape == (20, 4)
+    assert not (
+        torch.equal(here.inputs, away.inputs)
+        and torch.equal(here.targets["sources"], away.targets["sources"])
+    )
+
+
+def test_heads_are_those_of_each_seeds_own_layer_and_a_layer_of_many_tasks_helps():
+    env = ENVIRONMENTS["environment"]
+
+    def of(count):
+        layer = learnt_by(OnePage(), env, count)
+        return head_error(lambda seed: new_tasks(env, seed, 32, 32), layer, (0, 1), 32, [0.1, 1.0])
+
+    one, many = of(1), of(16)
+    assert one.shape == (2,)
+    assert (many < one).all()
+    assert (many > 0.25).all()
+
+
+def test_a_network_starts_every_branch_from_its_seeds_trunk():
+    env = ENVIRONMENTS["environment"]
+    layer = learnt_by(OnePage(), env, 2, width=5)
+    model = mlp(new_tasks(env, 1, 8, 8), 1, width=5, branch_at=0)
+    start_branches(layer)(model, 1)
+    learnt = layer.model(1).get_parameter("trunk.0.0.weight")
+    for name in ("new_1", "new_2"):
+        assert torch.equal(model.get_parameter(f"branches.{name}.0.0.weight").double(), learnt)

@@ -1,11 +1,12 @@
 """Section 4.4's experiment: Caruana's argument in one dimension, and two environments."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -55,6 +56,19 @@ def descend(
         pull = sum(4 * (theta - c) * ((theta - c).square() - 1) for c in centres)
         theta = theta - step_size * pull
     return theta
+
+
+def wells(
+    losses: Mapping[str, Sequence[float]], ends: Mapping[str, Float[Tensor, " starts"]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """For a figure: where descents ended, and the losses, each by name the centres of its wells."""
+    grid = torch.linspace(-1.6, 3.6, 200, dtype=torch.float64)
+    curves = [
+        pd.DataFrame({"θ": grid, "loss": sum(double_well(grid, c) for c in centres), "of": name})
+        for name, centres in losses.items()
+    ]
+    points = [pd.DataFrame({"θ": end, "loss": 0.0, "of": name}) for name, end in ends.items()]
+    return pd.concat(points), pd.concat(curves).query("loss < 8").assign(what="loss")
 
 
 def digit_environment(
