@@ -1,6 +1,6 @@
 """Section 4.2's experiment: its tables, the copies of a task, and what attention counts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,31 +16,34 @@ from mtlbook.book.experiments.attention_focusing import (
     first_layer,
 )
 from mtlbook.book.experiments.results import trained_network
+from mtlbook.book.page import Page
+from mtlbook.book.parameters import OneOf
 from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import Consecutive
 from mtlbook.mechanisms.attention_focusing import focused_tasks, share, squared_weights
 
-
-@dataclass
-class OnePage:
-    """What an experiment asks of a page."""
-
-    section: str = "4.2"
-    seeds: tuple[int, ...] = (0, 1)
-    device: str = "cpu"
-
-
 SPLIT = Consecutive(train=20, validation=10, test=15)
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    return made_page(monkeypatch, tmp_path, seeds=2)
+
+
+def made_page(monkeypatch, tmp_path, seeds):
+    monkeypatch.setenv("MTLBOOK_OUTPUT", str(tmp_path))
+    notebook = {"seeds": seeds, "first_seed": 0, "device": "cpu", "dataset": "both"}
+    return Page("4.2", notebook, dataset=OneOf("both"))
 
 
 def world(seed):
     return focused_tasks(seed, tasks=3, rows=45, inputs=12)
 
 
-def trained(*, shared, data=lambda seed: world(seed).data, trials=None):
+def trained(page, *, shared, data=lambda seed: world(seed).data, trials=None):
     made = trials or {"weak": Trial(lasso=0.1), "strong": Trial(lasso=0.3)}
     names = ["task_1", "task_2", "task_3"]
-    return contestant(OnePage(), made, data, SPLIT, names, shared=shared)
+    return contestant(page, made, data, SPLIT, names, shared=shared)
 
 
 def test_the_pixels_are_averaged_over_two_by_two():
@@ -69,8 +72,8 @@ def test_copies_keep_names_and_inputs_and_have_the_labels_of_one():
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_attention_is_that_of_each_task_in_its_own_network(shared):
-    found = trained(shared=shared)
+def test_attention_is_that_of_each_task_in_its_own_network(page, shared):
+    found = trained(page, shared=shared)
     looks = attention(found, world)
     assert {name: values.shape for name, values in looks.items()} == dict.fromkeys(
         ("share of weights", "share of sensitivity", "precision"), (2, 3)
@@ -82,15 +85,15 @@ def test_attention_is_that_of_each_task_in_its_own_network(shared):
     np.testing.assert_allclose(looks["share of weights"][1, 2], float(expected))
 
 
-def test_a_shared_layer_is_one_and_separate_layers_are_several():
+def test_a_shared_layer_is_one_and_separate_layers_are_several(page):
     one = {"one": Trial(lasso=0.1)}
-    joint = trained_network(trained(shared=True, trials=one), 0, "task_1")
-    alone = trained_network(trained(shared=False, trials=one), 0, "task_1")
+    joint = trained_network(trained(page, shared=True, trials=one), 0, "task_1")
+    alone = trained_network(trained(page, shared=False, trials=one), 0, "task_1")
     assert torch.equal(first_layer(joint, "task_1"), first_layer(joint, "task_2"))
     assert not torch.equal(first_layer(alone, "task_1"), first_layer(alone, "task_2"))
 
 
-def test_every_task_chooses_by_its_own_validation_labels_also_in_a_shared_layer():
+def test_every_task_chooses_by_its_own_validation_labels_also_in_a_shared_layer(page):
     trials = {"weak": Trial(lasso=0.01), "hopeless": Trial(lasso=5.0)}
 
     def noisy_validation(seed):
@@ -101,15 +104,15 @@ def test_every_task_chooses_by_its_own_validation_labels_also_in_a_shared_layer(
         targets["task_1"][20:30] *= -1
         return replace(data, targets=targets)
 
-    found = trained(shared=True, data=noisy_validation, trials=trials)
+    found = trained(page, shared=True, data=noisy_validation, trials=trials)
     assert set(found.choices["task_1"]) == {"hopeless"}
     assert "weak" in set(found.choices["task_2"])
 
 
-def test_many_tasks_focus_a_layer_and_copies_do_not():
+def test_many_tasks_focus_a_layer_and_copies_do_not(monkeypatch, tmp_path):
     names = [f"task_{number}" for number in range(1, 7)]
     split = Consecutive(train=30, validation=40, test=50)
-    page = OnePage(seeds=(0, 1, 2, 3))
+    page = made_page(monkeypatch, tmp_path, seeds=4)
     trial = {"lasso": Trial(lasso=0.2)}
 
     def made(seed):

@@ -1,5 +1,6 @@
 """Wells, digits and Baxter's curve against what is known by construction or in closed form."""
 
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -20,6 +21,8 @@ from mtlbook.book.experiments.representation_bias import (
     start_branches,
     wells,
 )
+from mtlbook.book.page import Page
+from mtlbook.book.parameters import OneOf
 from mtlbook.data import embedded
 from mtlbook.errors import UsageError
 
@@ -60,6 +63,7 @@ def test_the_wells_of_a_figure_are_the_losses():
     losses, ends = {"one": [0.0], "both": [0.0, 2.0]}, {"one": torch.tensor([1.0, -1.0])}
     points, curves = wells(losses, ends)
     assert points["θ"].tolist() == [1.0, -1.0]
+    assert points.loss.tolist() == [0.0, 0.0]
     both = curves[curves.of == "both"]
     theta = torch.tensor(both["θ"].to_numpy())
     expected = double_well(theta, 0.0) + double_well(theta, 2.0)
@@ -137,12 +141,11 @@ def test_impossible_digits_are_refused(wrong, message):
         digit_environment(0, **{"tasks": range(1), "images": range(5)} | wrong)
 
 
-class OnePage:
-    """What an experiment asks of a page."""
-
-    section = "4.4"
-    seeds = (0, 1)
-    device = "cpu"
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    monkeypatch.setenv("MTLBOOK_OUTPUT", str(tmp_path))
+    notebook = {"seeds": 3, "first_seed": 0, "device": "cpu", "dataset": "digits"}
+    return Page("4.4", notebook, dataset=OneOf("digits"))
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
@@ -166,22 +169,22 @@ def test_sources_of_another_environment_look_different_and_new_tasks_do_not(env)
     )
 
 
-def test_heads_are_those_of_each_seeds_own_layer_and_a_layer_of_many_tasks_helps():
+def test_a_layer_of_many_tasks_helps_and_one_of_another_environment_does_not(page):
     env = ENVIRONMENTS["environment"]
 
-    def of(count):
-        layer = learnt_by(OnePage(), env, count)
-        return head_error(lambda seed: new_tasks(env, seed, 32, 32), layer, (0, 1), 32, [0.1, 1.0])
+    def error(count, share=1.0):
+        layer = learnt_by(page, env, count, share)
+        data = partial(new_tasks, env, examples=32, most=32)
+        return head_error(data, layer, page.seeds, 32, [0.01, 0.1, 1.0])
 
-    one, many = of(1), of(16)
-    assert one.shape == (2,)
-    assert (many < one).all()
-    assert (many > 0.25).all()
+    many = error(16)
+    assert many.shape == (3,)
+    assert 0.25 < many.mean() < 0.6 < 0.9 < error(16, 0.0).mean()
 
 
-def test_a_network_starts_every_branch_from_its_seeds_trunk():
+def test_a_network_starts_every_branch_from_its_seeds_trunk(page):
     env = ENVIRONMENTS["environment"]
-    layer = learnt_by(OnePage(), env, 2, width=5)
+    layer = learnt_by(page, env, 2, width=5)
     model = mlp(new_tasks(env, 1, 8, 8), 1, width=5, branch_at=0)
     start_branches(layer)(model, 1)
     learnt = layer.model(1).get_parameter("trunk.0.0.weight")

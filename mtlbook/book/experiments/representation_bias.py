@@ -63,11 +63,13 @@ def wells(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """For a figure: where descents ended, and the losses, each by name the centres of its wells."""
     grid = torch.linspace(-1.6, 3.6, 200, dtype=torch.float64)
-    curves = [
-        pd.DataFrame({"θ": grid, "loss": sum(double_well(grid, c) for c in centres), "of": name})
-        for name, centres in losses.items()
-    ]
-    points = [pd.DataFrame({"θ": end, "loss": 0.0, "of": name}) for name, end in ends.items()]
+
+    def frame(name: str, theta: Tensor) -> pd.DataFrame:
+        loss = torch.stack([double_well(theta, centre) for centre in losses[name]]).sum(0)
+        return pd.DataFrame({"θ": theta, "loss": loss, "of": name})
+
+    points = [frame(name, end) for name, end in ends.items()]
+    curves = [frame(name, grid) for name in losses]
     return pd.concat(points), pd.concat(curves).query("loss < 8").assign(what="loss")
 
 
