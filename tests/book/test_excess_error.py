@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from mtlbook.book.experiments.excess_error import head_error, largest, noiseless_test
-from mtlbook.data import Holdout, MultiTaskData, constructed
-from mtlbook.tasks import Task
+from mtlbook.book.experiments.excess_error import head_error, noiseless_test
+from mtlbook.data import Holdout, constructed
 
 SPLIT = Holdout(train=20, validation=10, test=30)
 
@@ -48,15 +47,3 @@ def test_heads_on_the_true_features_err_as_least_squares_does():
 def test_without_noise_the_floor_is_zero():
     world = constructed.related_tasks(1, tasks=2, rows=60, noise=0.0)
     assert head_error(world, SPLIT, 1, tasks=2) == pytest.approx(0, abs=1e-12)
-
-
-def test_the_largest_data_sets_come_first_with_their_own_rows():
-    sizes = {"few": 2, "many": 5, "some": 3}
-    sets = {
-        Task.regression(name): (torch.full((rows, 2), float(rows)), torch.full((rows, 1), -1.0))
-        for name, rows in sizes.items()
-    }
-    chosen = largest(MultiTaskData.several(sets), 2)
-    assert [task.name for task in chosen.tasks] == ["many", "some"]
-    assert chosen.inputs[chosen.labelled["many"]].unique().tolist() == [5.0]
-    assert int(chosen.labelled["some"].sum()) == 3

@@ -116,7 +116,7 @@ def check_balanced_start(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 prediction(
     "6.6.d",
-    "Let the quiet task have the large unit, noise = [1.0, 0.3]. What happens to the reduction of "
+    "Let the quiet task have the large scale, noise = [1.0, 0.3]. What happens to the reduction of "
     "the loss by learnt against equal weights?",
     choices=DIRECTIONS,
     answer="falls",

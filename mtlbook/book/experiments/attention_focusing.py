@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import nn
 
 from mtlbook.book.experiments.mean_loss_descent import mean_loss_descent
 from mtlbook.book.experiments.networks import mlp
@@ -18,7 +19,6 @@ from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.synthetic import SyntheticDataset
 from mtlbook.mechanisms.attention_focusing import precision, sensitivities, share, squared_weights
-from mtlbook.sharing.hard import HardSharing
 from mtlbook.sharing.input_lasso import InputLasso
 from mtlbook.tasks import Task
 from mtlbook.training.sampling import Mixed
@@ -89,11 +89,11 @@ def copies(data: MultiTaskData, task: str) -> MultiTaskData:
     )
 
 
-def first_layer(model: HardSharing, task: str) -> Float[torch.Tensor, "hidden inputs"]:
+def first_layer(model: nn.Module, task: str) -> Float[torch.Tensor, "hidden inputs"]:
     """The weights of the first layer that a task uses, shared or its own."""
-    branch = model.branches[task]
-    ends = [name for name, _ in model.trunk.named_parameters() if name.endswith(FIRST_LAYER)]
-    return (model.trunk if ends else branch).get_parameter(FIRST_LAYER)
+    weights = dict(model.named_parameters())
+    shared = f"trunk.{FIRST_LAYER}"
+    return weights[shared if shared in weights else f"branches.{task}.{FIRST_LAYER}"]
 
 
 def attention(
@@ -122,9 +122,8 @@ def attention(
 
 
 def _attention(
-    model: torch.nn.Module, task: str, relevant: torch.Tensor, x: torch.Tensor
+    model: nn.Module, task: str, relevant: torch.Tensor, x: torch.Tensor
 ) -> tuple[float, float, float]:
-    assert isinstance(model, HardSharing)
     weights = squared_weights(first_layer(model, task))
     gradients = sensitivities(lambda places: model(places)[task], x)[0]
     return (

@@ -1,4 +1,4 @@
-"""What section 3.1 measures with: excess errors, their floor, and the largest of many tasks."""
+"""What section 3.1 measures with: excess errors and their floor."""
 
 from dataclasses import replace
 
@@ -7,7 +7,6 @@ import torch
 
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.synthetic import SyntheticDataset
-from mtlbook.tasks import Task
 
 
 def noiseless_test(world: SyntheticDataset, split: Holdout, seed: int) -> MultiTaskData:
@@ -59,26 +58,3 @@ def head_error(world: SyntheticDataset, split: Holdout, seed: int, tasks: int) -
         head = torch.linalg.lstsq(design[train], target[train]).solution
         errors.append(float((design[test] @ head - target[test]).square().mean()))
     return float(np.mean(errors))
-
-
-def largest(data: MultiTaskData, count: int) -> MultiTaskData:
-    """The data sets with the most rows, largest first, as regressions with the squared error.
-
-    Example:
-        >>> sets = {
-        ...     Task.regression(name): (torch.ones(rows, 2), torch.ones(rows, 1))
-        ...     for name, rows in {"few": 2, "many": 5, "some": 3}.items()
-        ... }
-        >>> [task.name for task in largest(MultiTaskData.several(sets), 2).tasks]
-        ['many', 'some']
-    """
-    names = sorted(data.labelled, key=lambda name: -int(data.labelled[name].sum()))[:count]
-    inputs = data.inputs
-    assert isinstance(inputs, torch.Tensor), "the data sets have flat inputs"
-    return MultiTaskData.several(
-        {
-            Task.regression(name): (inputs[own], data.targets[name][own])
-            for name in names
-            for own in [data.labelled[name]]
-        }
-    )

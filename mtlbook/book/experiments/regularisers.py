@@ -18,7 +18,7 @@ from mtlbook.sharing.hard import HardSharing
 from mtlbook.training.sampling import Mixed
 from mtlbook.training.selection import select
 
-BEST, ALONE = "best of the three", "early stopping, 12 trials"
+BEST, ALONE = "best of the three", "early stopping, as many trials"
 WIDTHS, DROPOUTS = (6, 16), (0.3, 0.5)  # units of a separate network, and what each drops
 STEPS, CHECKPOINTS, TEST = 60, 4, 500
 

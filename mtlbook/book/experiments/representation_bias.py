@@ -1,11 +1,12 @@
 """Section 4.4's experiment: Caruana's argument in one dimension, and two environments."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -55,6 +56,21 @@ def descend(
         pull = sum(4 * (theta - c) * ((theta - c).square() - 1) for c in centres)
         theta = theta - step_size * pull
     return theta
+
+
+def wells(
+    losses: Mapping[str, Sequence[float]], ends: Mapping[str, Float[Tensor, " starts"]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """For a figure: where descents ended, and the losses, each by name the centres of its wells."""
+    grid = torch.linspace(-1.6, 3.6, 200, dtype=torch.float64)
+
+    def frame(name: str, theta: Tensor) -> pd.DataFrame:
+        loss = torch.stack([double_well(theta, centre) for centre in losses[name]]).sum(0)
+        return pd.DataFrame({"θ": theta, "loss": loss, "of": name})
+
+    points = [frame(name, end) for name, end in ends.items()]
+    curves = [frame(name, grid) for name in losses]
+    return pd.concat(points), pd.concat(curves).query("loss < 8").assign(what="loss")
 
 
 def digit_environment(

@@ -5,8 +5,8 @@ the tasks' networks together by its proximal map. Each task stops, and later cho
 contestant's trials, by its own validation labels.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -100,11 +100,10 @@ class Contest:
         tasks: how many it has.
         split: rows of each task.
         step_size: η of the gradient steps.
-        weight_decay: that of networks which a distance pulls together (a distance does not shrink
-            what the networks have in common).
         steps: of gradient descent.
         width: units of each hidden layer.
-        others: further settings of `search`.
+        scale: of all strengths and weight decays that are tried; results are named without it.
+        seeds: others than the page's.
     """
 
     page: Page
@@ -112,14 +111,14 @@ class Contest:
     tasks: int
     split: Holdout
     step_size: float = 0.3
-    weight_decay: float = 0.1
     steps: int = 50
     width: int = 16
-    others: dict[str, Any] = field(default_factory=dict)
+    scale: float = 1.0
+    seeds: Sequence[int] | None = None
 
     def decayed(self, weight_decays: Iterable[float], shared_layers: int = 0) -> dict[float, Fit]:
         """A training for each weight decay, of networks that share their first layers outright."""
-        trials = {decay: self._trial(decay) for decay in weight_decays}
+        trials = {decay: self._trial(self.scale * decay) for decay in weight_decays}
         return self._search(trials, shared_layers)
 
     def pulled(
@@ -127,7 +126,7 @@ class Contest:
         kind: Callable[[float], SoftSharing],
         strengths: Iterable[float],
         *,
-        weight_decay: float | None = None,
+        weight_decay: float = 0.0,
         shared_layers: int = 0,
     ) -> dict[float, Fit]:
         """A training for each strength of a penalty on the layers that are not shared outright.
@@ -135,11 +134,11 @@ class Contest:
         Arguments:
             kind: makes the penalty from its strength λ.
             strengths: the values of λ.
-            weight_decay: another than the contest's own.
+            weight_decay: of the networks; a distance does not shrink what they have in common.
             shared_layers: how many of the first layers are shared outright.
         """
-        decay = self.weight_decay if weight_decay is None else weight_decay
-        trials = {strength: self._trial(decay, kind(strength)) for strength in strengths}
+        decay = self.scale * weight_decay
+        trials = {own: self._trial(decay, kind(self.scale * own)) for own in strengths}
         return self._search(trials, shared_layers)
 
     def _trial(self, weight_decay: float, penalty: SoftSharing | None = None) -> dict[str, Any]:
@@ -161,23 +160,41 @@ class Contest:
             "evaluate_on": ("validation", "test"),
         }
         named = {f"{value:g}": trial for value, trial in trials.items()}
-        found = search(self.page, network, self.data, named, **settings | self.others)
+        found = search(self.page, network, self.data, named, seeds=self.seeds, **settings)
         return dict(zip(trials, found.values(), strict=True))
 
 
-def chosen(*trials: dict[float, Fit], names: str = "{}") -> Selected:
+def chosen(*contests: Mapping[float, Fit]) -> Selected:
     """A contestant: each task's best trial by its own validation labels.
 
     Arguments:
-        *trials: trainings by weight decay or strength; of several, all are to choose from.
-        names: of a trial, with its value for `{}`, and for a second `{}` the place of its group.
+        *contests: trainings by weight decay or strength; of several, all are to choose from, and
+            the second contest's names end in a prime, the third's in two.
     """
-    fits = {
-        names.format(f"{value:g}" if value < float("inf") else "∞", place): fit
-        for place, group in enumerate(trials, start=1)
-        for value, fit in group.items()
-    }
-    return select(fits, each_task=True)
+    return select(
+        {
+            symbol(value) + "′" * place: fit
+            for place, trials in enumerate(contests)
+            for value, fit in trials.items()
+        },
+        each_task=True,
+    )
+
+
+def symbol(strength: float) -> str:
+    """A strength as a table has it.
+
+    Example:
+        >>> symbol(0.3), symbol(float("inf"))
+        ('0.3', '∞')
+    """
+    return "∞" if strength == float("inf") else f"{strength:g}"
+
+
+def choices(selected: Selected, names: Iterable[str]) -> list[float]:
+    """How often seeds and tasks chose each trial, as shares."""
+    counted = selected.choices.stack().value_counts(normalize=True)
+    return [float(counted.get(name, 0.0)) for name in names]
 
 
 def look_into(model: nn.Module) -> dict[str, float]:

@@ -2,15 +2,15 @@
 
 Everyone starts from the same pre-trained layers, as both columns of Misra et al. (2016) start from
 one network, so that the channels of the columns correspond. Everyone takes the same number of steps
-by gradient descent with momentum 0.9, and has eight trials, of which validation data choose one for
+by gradient descent with momentum 0.9, and has six trials, of which validation data choose one for
 each seed:
 
-* *single-task* networks choose among four learning rates, then go on from there with four smaller
+* *single-task* networks choose between two learning rates, then go on from there with four smaller
   ones; each task chooses and stops by its own validation loss;
 * *cross-stitch* goes on from the same single-task networks with a unit for each channel behind each
   stage: two initialisations of α times two learning rates of α;
-* each *split*, the last of which is hard sharing, has four learning rates for all its steps, and
-  the *best split* is chosen among all depths and rates.
+* each *split*, the last of which is hard sharing, has three learning rates for all its steps, and
+  the *best split* is chosen among all depths and rates: with two stages these are six.
 """
 
 from collections.abc import Callable
@@ -35,9 +35,10 @@ from mtlbook.training.results import Fit
 from mtlbook.training.sampling import Balanced
 from mtlbook.training.selection import Selected, select
 
-RATES = (0.02, 0.05, 0.1, 0.2)
+FIRST_RATES = (0.03, 0.1)
 MORE_RATES = (0.002, 0.005, 0.01, 0.02)
 STITCH_RATE, SAME, FACTORS = 0.005, (0.9, 0.5), (1.0, 10.0)
+SPLIT_RATES = (0.02, 0.05, 0.1)
 SOURCE_RATE = 0.1
 
 
@@ -63,8 +64,8 @@ class Columns:
     source: str
     stages: Stages
     width: int
-    steps: int = 400
-    more_steps: int = 150
+    steps: int = 300
+    more_steps: int = 120
     batch: int = 32
 
     @property
@@ -91,7 +92,7 @@ def single_task(page: Page, columns: Columns) -> Start:
         page,
         columns,
         _split_network,
-        _descents(*RATES),
+        _descents(*FIRST_RATES),
         shared=0,
         stopping="each",
         start=partial(_from_source, pretrained, columns.source),
@@ -122,7 +123,7 @@ def splits(page: Page, columns: Columns, start: Start) -> dict[str, Selected]:
             page,
             columns,
             _split_network,
-            _descents(*RATES),
+            _descents(*SPLIT_RATES),
             shared=shared,
             steps=columns.steps + columns.more_steps,
             start=partial(_from_source, start.pretrained, columns.source),

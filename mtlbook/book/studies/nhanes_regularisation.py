@@ -29,6 +29,8 @@ from torch import nn
 
 from mtlbook.book.data import nhanes
 from mtlbook.book.experiments.networks import hard_sharing
+from mtlbook.book.experiments.regularisers import ALONE as AS_MANY
+from mtlbook.book.experiments.regularisers import BEST
 from mtlbook.data import Holdout, MultiTaskData
 from mtlbook.data.scaling import RawTable, scaled
 from mtlbook.layers.dropout import Dropout
@@ -46,7 +48,6 @@ SEEDS = 16
 
 SPLIT = Holdout(train=500, validation=500, test=1000)
 STEPS, UNITS_ON_NOISE = 150, 16
-ALL, ONLY = "best of the three", "early stopping, as many trials"
 SEPARATE, SHARED = "separate", "shared"
 
 
@@ -103,14 +104,14 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
         ]
         found["fit to shuffled labels", name, "none"] = 1 - np.mean(left, axis=0)
     for name, branch_at, stopping in ((SEPARATE, 0, "each"), (SHARED, None, "sum")):
-        trials: dict[str, dict[str, Fit]] = {ALL: {}}
+        trials: dict[str, dict[str, Fit]] = {BEST: {}}
         for regulariser, grid in GRIDS.items():
             widths = grid.widths if branch_at == 0 else [equal(width) for width in grid.widths]
             own = train(branch_at, data, replace(grid, widths=widths), stopping=stopping)
             trials[regulariser] = own
-            trials[ALL] |= {f"{regulariser}, {trial}": fitted for trial, fitted in own.items()}
+            trials[BEST] |= {f"{regulariser}, {trial}": fitted for trial, fitted in own.items()}
         if name == SHARED:
-            trials[ONLY] = train(None, data, ALONE, stopping=stopping)
+            trials[AS_MANY] = train(None, data, ALONE, stopping=stopping)
         for regulariser, own in trials.items():
             chosen = select(own, each_task=stopping == "each")
             found["test loss", name, regulariser] = np.mean(
