@@ -5,6 +5,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import nbformat
 import pytest
@@ -12,10 +13,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from mtlbook.book import exercises
 from mtlbook.book.exercises import Prediction
+from mtlbook.book.replication import Replication
 from mtlbook.book.runner.clean import KERNEL, LANGUAGE
 from tests import notebook_hygiene as hygiene
-from tests.ledger_hygiene import FIELDS, figure_faults, ledger_faults
-from tests.notebook_hygiene import CHECKS, Book, Check, copies
+from tests.ledger_hygiene import FIELDS, figure_faults, ledger_faults, replication_faults
+from tests.notebook_hygiene import CHECKS, Book, Check, checks, copies
 
 PATH = Path("notebooks/3_sharing_methods/3_1_hard_parameter_sharing.ipynb")
 
@@ -29,8 +31,10 @@ penalties = [0.0, -1.0]  # the dial
 """
 IMAGE = new_output(
     "display_data",
-    data={"image/png": "AAAA", "text/plain": "The loss falls."},
-    metadata={"image/png": {"alt": "The loss falls."}},
+    data={
+        "text/html": '<figure><img alt="The loss falls." src="data:image/png;base64,AA"></figure>',
+        "text/plain": "Figure 3.1.1. The loss falls.",
+    },
 )
 EXERCISES = """\
 from mtlbook.book import exercises
@@ -221,7 +225,8 @@ def late_result(book: Book) -> None:
 
 
 def image_without_text(book: Book) -> None:
-    book.code_cells[3].outputs[0].metadata = {}
+    data = book.code_cells[3].outputs[0].data
+    data["text/html"] = data["text/html"].replace("The loss falls.", "")
 
 
 def empty_cell(book: Book) -> None:
@@ -264,6 +269,7 @@ FAULTS: list[tuple[Check, Callable[[Book], None]]] = [
     (hygiene.strict, code("# NBVAL_IGNORE_OUTPUT\nimport torch")),
     (hygiene.strict, code("torch.ones(1);")),
     (hygiene.images_have_alternative_texts, image_without_text),
+    (hygiene.images_have_alternative_texts, shown("image/png", "AAAA")),
     (hygiene.images_have_alternative_texts, shown("text/html", '<img src="a.png">')),
     (hygiene.images_have_alternative_texts, prose(1, "![The net]", "![]")),
     (hygiene.structure, prose(0, "# 3.1", "3.1")),
@@ -465,8 +471,20 @@ def test_functions_that_differ_or_lie_in_the_package_alone_are_no_copies() -> No
 
 
 CLAIMS = [
-    {"id": "3.1-a", "section": "3.1", "statement": "It helps.", "smallest": 1.0},
-    {"id": "9-later", "section": "9", "statement": "Not tested yet.", "smallest": 1.0},
+    {
+        "id": "3.1-a",
+        "section": "3.1",
+        "statement": "It helps.",
+        "smallest": 1.0,
+        "roles": {"digits": "real data"},
+    },
+    {
+        "id": "9-later",
+        "section": "9",
+        "statement": "Not tested yet.",
+        "smallest": 1.0,
+        "roles": {"digits": "real data"},
+    },
 ]
 RECORD = {
     "id": "3.1-a",
@@ -481,7 +499,9 @@ RECORD = {
     "verdict": "supported",
     "data": "digits",
     "notebook": PATH.as_posix(),
+    "role": "real data",
 }
+CONTROLS = [CLAIMS[0] | {"roles": {"digits": "mechanism off"}}]
 
 
 def test_a_good_ledger_passes() -> None:
@@ -493,19 +513,64 @@ def test_a_good_ledger_passes() -> None:
     ("effect", "low", "high", "verdict"),
     [
         (2.0, 1.5, 2.5, "supported"),
-        (-2.0, -2.5, -1.5, "contradicted"),
+        (-2.0, -2.5, -1.5, "harmful"),
         (0.5, 0.1, 0.9, "negligible"),
-        (0.5, 0.1, 1.5, "inconclusive"),
-        (2.0, -0.1, 4.0, "inconclusive"),
+        (-0.5, -2.0, 0.9, "refuted"),
+        (0.5, 0.1, 1.5, "slight"),
+        (2.0, -0.1, 4.0, "undecided"),
     ],
 )
 def test_the_verdict_is_that_of_the_numbers(
     effect: float, low: float, high: float, verdict: str
 ) -> None:
     numbers = {"effect": effect, "low": low, "high": high}
-    for said in ("supported", "contradicted", "negligible", "inconclusive"):
+    for said in ("supported", "harmful", "negligible", "refuted", "slight", "undecided"):
         ledger = {"claims": [RECORD | numbers | {"verdict": said}]}
         assert (ledger_faults([good()], CLAIMS, ledger) == []) == (said == verdict)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 3.0, "passed"), (-1.0, 0.9, "failed"), (-1.0, 3.0, "undecided")],
+)
+def test_the_verdict_of_a_control_is_that_of_its_numbers(
+    low: float, high: float, verdict: str
+) -> None:
+    control = RECORD | {"effect": 0.5, "low": low, "high": high, "role": "mechanism off"}
+    for said in ("passed", "failed", "undecided", "supported"):
+        ledger = {"claims": [control | {"verdict": said}]}
+        assert (ledger_faults([good()], CONTROLS, ledger) == []) == (said == verdict)
+
+
+def test_a_page_made_from_the_ledger_needs_no_claim_parameters_exercises_or_equation() -> None:
+    book = good()
+    del book.notebook.cells[1:]
+    book.notebook.cells[0].source = "# Start here"
+    book.notebook.cells.append(new_code_cell("page.ledger()", execution_count=1))
+    start = Book(Path("notebooks/0_start_here.ipynb"), book.notebook, 0)
+    ledger = {"claims": [RECORD]}
+    assert start.reads_ledger
+    assert ledger_faults([good(), start], CLAIMS, ledger) == []
+    assert hygiene.name(start) == hygiene.parameters(start) == []
+    left_out = {hygiene.structure, hygiene.exercises, hygiene.headings, hygiene.answer_and_model}
+    assert set(CHECKS) - set(checks(start)) == left_out
+    start.code_cells[0].source = "print(1)"
+    assert ledger_faults([good(), start], CLAIMS, ledger) != []
+    assert hygiene.parameters(start) != []
+    assert checks(start) == list(CHECKS)
+
+
+def test_the_replication_must_be_that_of_stated_claims_with_as_many_seeds() -> None:
+    def faults(**change: object) -> list[str]:
+        one: Any = RECORD | {"seeds": 64} | change
+        return replication_faults(Replication().with_page("3.1", "", [one]), [RECORD], CLAIMS)
+
+    assert faults() == []
+    assert faults(seeds=16) == []  # a recorded study, which the page shows as it is
+    assert faults(seeds=32) != []
+    assert faults(verdict="slight") != []
+    assert faults(smallest=0.5) != []
+    assert replication_faults(Replication(), [RECORD], CLAIMS) == []
 
 
 @pytest.mark.parametrize(
@@ -520,6 +585,7 @@ def test_the_verdict_is_that_of_the_numbers(
         {"effect": 2.0000001},
         {"high": float("inf")},
         {"data": ""},
+        {"role": "mechanism present"},
         {"notebook": "notebooks/other.ipynb"},
         {"more": 1},
     ],

@@ -8,6 +8,7 @@ that their kernels print nothing: only a Jupyter server names the session of a k
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Any, TypeVar
@@ -59,13 +60,13 @@ class Cell:
     ) -> None:
         self._show, self._clock = show, clock
         self._parts: list[Part] = []
-        self._outermost = 0
+        self._outermost: Counter[str] = Counter()
         self._begun = self._shown = clock()
         self._furthest = 0.0
 
     def begin(self) -> None:
         """Another cell: what was left open is of no interest any more."""
-        self._parts, self._outermost = [], 0
+        self._parts, self._outermost = [], Counter()
         self._shown = self._clock() + SECONDS_BEFORE_SHOWN - SECONDS_BETWEEN_UPDATES
 
     def open(self, total: int, label: str, counted: bool = False) -> Part:
@@ -73,7 +74,7 @@ class Cell:
         if self._parts:
             self._parts[-1].begun += 1
         else:
-            self._outermost += 1
+            self._outermost[label] += 1
             self._begun, self._furthest = self._clock(), 0.0
         self._parts.append(Part(self, total, label, counted))
         return self._parts[-1]
@@ -98,8 +99,9 @@ class Cell:
         )
         of_it = ""
         if not self._parts[0].counted:
-            # Nobody knows how many trainings the cell has.
-            what, of_it = f"{self._parts[0].label}: training {self._outermost}", " of it"
+            # Nobody knows how many more of its kind the cell has.
+            label = self._parts[0].label
+            what, of_it = f"{label} {self._outermost[label]}", " of it"
         self._furthest = max(self._furthest, _share(self._parts))
         said = [what, f"{100 * self._furthest:.0f} %{of_it}"]
         taken = self._clock() - self._begun
@@ -136,7 +138,11 @@ def show_progress() -> None:
     if _cell is None and has_hooks and "JPY_SESSION_NAME" in os.environ:
         _cell = cell = Cell(VanishingLine(shell).show)
         shell.events.register("pre_run_cell", lambda _: cell.begin())
-    show_with(progress)
+    show_with(_training)
+
+
+def _training(total: int, label: str) -> Bar:
+    return progress(total, f"{label}: training" if _cell else label)
 
 
 def progress(total: int, label: str, *, counted: bool = False) -> Bar:
@@ -145,8 +151,8 @@ def progress(total: int, label: str, *, counted: bool = False) -> Bar:
     Arguments:
         total: the number of steps.
         label: what is done.
-        counted: whether the steps are what the reader counts ("data sets 2 of 6"), or just a
-            measure of how far the work is.
+        counted: whether the steps are what the reader counts ("overlaps 2 of 6"), or just a measure
+            of how far the work is ("search 2 · 40 % of it").
     """
     if _cell is not None:
         return _cell.open(total, label, counted)
@@ -154,15 +160,20 @@ def progress(total: int, label: str, *, counted: bool = False) -> Bar:
     return tqdm(total=total, desc=label, leave=False, disable=not watched, dynamic_ncols=True)
 
 
-def each(items: Iterable[Item], what: str) -> Iterator[Item]:
+def each(items: Iterable[Item], what: str, *, counted: bool = True) -> Iterator[Item]:
     """The items one by one, showing how many are done; trainings within count as part of an item.
+
+    Arguments:
+        items: of a loop.
+        what: what they are, in the plural; in the singular where they are not `counted`.
+        counted: as for `progress`.
 
     Example:
         >>> [2 * overlap for overlap in each([0, 1, 2], "overlaps")]
         [0, 2, 4]
     """
     items = list(items)
-    with closing(progress(len(items), what, counted=True)) as bar:
+    with closing(progress(len(items), what, counted=counted)) as bar:
         for item in items:
             yield item
             bar.update(1)

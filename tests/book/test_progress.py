@@ -4,13 +4,22 @@ from contextlib import closing
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 import mtlbook
 from mtlbook.book import progress as module
+from mtlbook.book.experiments import mlp, search, train, units
+from mtlbook.book.experiments.paths import regularisation_paths
+from mtlbook.book.page import Page
 from mtlbook.book.progress import Cell, each, progress
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
+from mtlbook.non_neural.block_sparse import RowsInL2
+from mtlbook.tasks import Task
+from mtlbook.training import progress as training_progress
 
 
 class Clock:
@@ -39,15 +48,16 @@ def cell(clock, lines):
 
 
 def test_a_training_says_how_far_it_is_and_what_time_is_left(cell, clock, lines):
-    bar = cell.open(200, "section 3.1")
+    bar = cell.open(200, "section 3.1: training")
     clock.now += 2
     bar.update(50)
     assert lines == ["section 3.1: training 1 · 25 % of it · about 6 s left"]
 
 
 def test_later_trainings_of_a_cell_are_counted(cell, clock, lines):
+    cell.open(10, "section 3.1: search").close()
     for _ in range(3):
-        bar = cell.open(10, "section 3.1")
+        bar = cell.open(10, "section 3.1: training")
         clock.now += 1
         bar.update(5)
         bar.close()
@@ -58,7 +68,7 @@ def test_trainings_within_a_loop_share_its_line_and_never_go_back(cell, clock, l
     outer = cell.open(4, "overlaps", counted=True)
     for _ in range(4):
         for _ in range(2):
-            inner = cell.open(10, "section 5.1")
+            inner = cell.open(10, "section 5.1: training")
             for _ in range(2):
                 clock.now += 1
                 inner.update(5)
@@ -82,7 +92,7 @@ def test_counted_loops_within_each_other_are_both_named(cell, clock, lines):
 
 
 def test_what_takes_no_time_is_not_shown_and_much_is_not_shown_often(cell, clock, lines):
-    bar = cell.open(1000, "section 3.1")
+    bar = cell.open(1000, "section 3.1: training")
     clock.now += 0.4
     bar.update()
     assert lines == []
@@ -95,7 +105,7 @@ def test_what_takes_no_time_is_not_shown_and_much_is_not_shown_often(cell, clock
 def test_what_broke_off_in_an_earlier_cell_is_forgotten(cell, clock, lines):
     left_open = cell.open(4, "overlaps", counted=True)
     cell.begin()
-    bar = cell.open(10, "section 3.1")
+    bar = cell.open(10, "section 3.1: training")
     clock.now += 1
     left_open.update()
     left_open.close()
@@ -105,12 +115,12 @@ def test_what_broke_off_in_an_earlier_cell_is_forgotten(cell, clock, lines):
 
 def test_closing_a_loop_closes_what_is_open_within(cell, clock, lines):
     outer = cell.open(4, "overlaps", counted=True)
-    cell.open(10, "section 3.1")
+    cell.open(10, "section 3.1: training")
     outer.close()
-    bar = cell.open(10, "section 3.1")
+    bar = cell.open(10, "section 3.1: training")
     clock.now += 1
     bar.update()
-    assert lines[-1].startswith("section 3.1: training 2 ·")
+    assert lines[-1].startswith("section 3.1: training 1 ·")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +140,43 @@ def test_elsewhere_a_terminal_has_a_bar_and_everything_else_nothing(monkeypatch,
     with closing(progress(3, "steps")) as bar:
         bar.update(3)
     assert "steps" in capfd.readouterr().err
+
+
+@pytest.fixture
+def shared_line(monkeypatch, cell, lines):
+    """What the trainings and loops of this test's page show."""
+    monkeypatch.setattr(module, "_cell", cell)
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_UPDATES", -1)
+    monkeypatch.setattr(training_progress, "_make", training_progress._make)
+    return lines
+
+
+def test_a_page_shows_the_trainings_of_a_search_as_parts_of_it(shared_line):
+    page = Page("3.1", {"seeds": 2, "first_seed": 5, "device": "cpu", "dataset": "a"})
+    tasks = [Task.regression("sum")]
+    x = torch.linspace(-1, 1, 40, dtype=torch.float64).view(20, 2)
+    data = MultiTaskData.multi_label(tasks, x, {"sum": x.sum(1)})
+    settings = {"split": Holdout(train=10, validation=5, test=5), "steps": 20}
+    for overlap in page.progress([0.0, 1.0], "overlaps"):
+        assert overlap in (0.0, 1.0)
+    train(page, mlp, data, width=2, **settings)
+    search(page, mlp, data, units(2, 3), **settings)
+    search(page, mlp, data, units(2, 3), **settings)
+    kinds = list(dict.fromkeys(line.split(" · ")[0] for line in shared_line))
+    assert kinds == [
+        "overlaps 2 of 2", "section 3.1: training 1", "section 3.1: search 1",
+        "section 3.1: search 2",
+    ]  # fmt: skip
+    assert "section 3.1: search 1 · 50 % of it" in shared_line
+
+
+def test_a_regularisation_path_says_how_far_it_is(shared_line):
+    inputs = np.random.default_rng(0).normal(size=(2, 2, 20, 5))
+    targets = inputs[..., 0]
+    regularisation_paths(inputs, targets, [RowsInL2(3.0), RowsInL2(0.1)])
+    assert shared_line == [
+        "regularisation path 1 · 50 % of it", "regularisation path 1 · 100 % of it",
+    ]  # fmt: skip
 
 
 # A real kernel ------------------------------------------------------------------------------------
@@ -222,7 +269,7 @@ def test_in_jupyterlab_a_line_is_shown_and_leaves_nothing_behind(executed):
         if message["msg_type"] in ("display_data", "update_display_data")
         and str(message["content"]["transient"].get("display_id", "")).startswith("mtlbook")
     ]
-    assert "training: training 1 · 50 % of it" in said
+    assert "training 1 · 50 % of it" in said
     assert "loop 2 of 2 · 75 %" in said
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 
 RELATIVES = (
     "transfer",
@@ -120,3 +120,16 @@ def _counted(inputs: int, width: int, tasks: int, shared: bool) -> int:
     trunks = [nn.Linear(inputs, width) for _ in range(1 if shared else tasks)]
     heads = [nn.Linear(width, 1) for _ in range(tasks)]
     return sum(weight.numel() for part in trunks + heads for weight in part.parameters())
+
+
+prediction(
+    "2.d",
+    "The tasks share fewer and fewer features. What happens to the relative error reduction of "
+    "joint training?",
+    choices=DIRECTIONS,
+    answer="falls",
+    because="What the trunk learns from the related task is of use to the target only as far as "
+    "the two have features in common. It does not fall far below zero: both networks stop on the "
+    "target's validation loss.",
+    hints=("Which weights of the target's network does the related task train?",),
+)

@@ -94,7 +94,7 @@ def regularisation_paths(
     outputs = (targets / root).reshape(replicates * tasks, examples)
     weights = np.zeros((replicates * features, tasks))
     found, gaps = [], []
-    for penalty in each(penalties, "strengths"):
+    for penalty in each(penalties, "regularisation path", counted=False):
         solution = minimise(
             design,
             outputs,

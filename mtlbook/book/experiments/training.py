@@ -81,9 +81,9 @@ def search(
             groups.append((rest, own := {}))
         own[name] = trial
     found: dict[str, Fit] = {}
-    what = f"section {page.section}: training"
-    # A single group needs no count: its own training says how far it is.
-    for shared, of_group in each(groups, what) if len(groups) > 1 else groups:
+    what = f"section {page.section}: search"
+    # Of a single group its own training says how far it is.
+    for shared, of_group in each(groups, what, counted=False) if len(groups) > 1 else groups:
         dials, of_training = _sorted_out(build, shared)
         found |= fit_trials(
             partial(build, **dials) if dials else build,
