@@ -11,7 +11,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
@@ -62,8 +62,8 @@ class Claim:
     metric: str
     better: Literal["lower", "higher"]
     smallest: float
+    roles: Mapping[str, Role]
     quote: str = ""
-    roles: Mapping[str, Role] = field(default_factory=dict)
     relative: bool = False
     of: str = ""
 
@@ -183,12 +183,7 @@ def parse(text: str) -> dict[str, Claim]:
 
 def _claim(entry: dict[str, Any], name: str) -> Claim:
     known = {field.name: field for field in fields(Claim)}
-    required = {
-        key
-        for key, one in known.items()
-        if one.default is MISSING and one.default_factory is MISSING
-    }
-    missing = [key for key in known if key in required and key not in entry]
+    missing = [key for key, field in known.items() if field.default is MISSING and key not in entry]
     if missing:
         raise UsageError(f"{name} lacks {', '.join(missing)}")
     unknown = sorted(set(entry) - set(known))

@@ -95,7 +95,7 @@ def test_an_empty_file_has_no_claims():
         (CLAIM.replace('"real data"', '"mechanism off"'), "a control, and nothing else, has the"),
         (CLAIM + 'of = "3.1-a"', "a control, and nothing else, has the role"),
         (
-            CLAIM.replace("roles =", 'of = "3.1-a"\n#'),
+            CLAIM.replace("roles =", 'of = "3.1-a"\nroles = {}\n#'),
             "'3.1-overfitting' is the control of no claim",
         ),
         (CLAIM.replace("[[claim]]", "[[claims]]"), "unknown table 'claims'"),

@@ -15,9 +15,10 @@ of all students' scores.
   groups of T = 1, 16 or 64 schools, each group with a network of its own: one hidden layer that
   the group shares and a linear head a school. T = 1 are separate networks.
 * *Trials*: for each T and m four settings, every pair of values of width, learning rate and weight
-  decay once (`TRIALS`), and the stopping point. Each school chooses both by its own validation
-  students, whatever T: a network for a group is chosen anew for each of its schools. (By the
-  validation students of the whole group a common network would be chosen on T times the labels.)
+  decay once (`TRIALS`), and the stopping point, looked for every ten steps. Each school chooses
+  both by its own validation students, whatever T: a network for a group is chosen anew for each of
+  its schools. (By the validation students of the whole group a common network would be chosen on T
+  times the labels.)
 * *Beside them*: ridge regression for each school alone and one for all 64 schools, λ from nine
   values by the same validation students; and, as the negative control, T = 64 where each school's
   inputs stand in an order of its own, so that no law is shared.
@@ -29,9 +30,10 @@ is most of what a pooled model knows. As a tie to the literature the study also 
 squares on random 75 % of all students: about 34 % total, and 22 % within schools.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +50,7 @@ from mtlbook.data.school import MEASURED, read_schools
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 from mtlbook.training.fit import fit
-from mtlbook.training.results import Evaluation
+from mtlbook.training.results import Evaluation, Fit
 from mtlbook.training.sampling import Mixed
 from mtlbook.training.settings import Settings
 from mtlbook.training.stopping import ROUNDING
@@ -159,10 +161,10 @@ def run(
         chosen = {seed: own.standardised(own) for seed, own in drawn.items()}
         mixed = {seed: shuffled_inputs(own, seed) for seed, own in chosen.items()}
         predicted = {
-            ("networks", t): networks(chosen, t, m, schools, steps, device) for t in together
+            ("networks", t): networks(chosen, t, m, schools, steps, device, EVERY) for t in together
         }
         predicted["networks, inputs shuffled", schools] = networks(
-            mixed, schools, m, schools, steps, device
+            mixed, schools, m, schools, steps, device, EVERY
         )
         for name, model in (("ridge", alone), ("ridge", pooled)):
             size = 1 if model is alone else schools
@@ -231,15 +233,23 @@ def shuffled_inputs(students: Students, seed: int) -> Students:
 
 
 def networks(
-    chosen: Mapping[int, Students], together: int, m: int, schools: int, steps: int, device: str
+    chosen: Mapping[int, Students],
+    together: int,
+    m: int,
+    schools: int,
+    steps: int,
+    device: str,
+    every: int = 5,
 ) -> dict[int, Float[np.ndarray, "schools test"]]:
     """Predictions of the test scores for each seed, a network for each group of schools.
 
     The groups of all seeds are replicas that are trained at once, each with its own initial
-    weights; each school takes the trial and the step at which its own validation error is least.
+    weights; each school takes the trial and the step at which its own validation error is least,
+    of the steps after `every` steps.
     """
     groups = schools // together
     replicas = [seed * groups + group for seed in chosen for group in range(groups)]
+    split = Consecutive(train=together * m, validation=together * (m // 2), test=together * TEST)
 
     @cache
     def data(replica: int) -> MultiTaskData:
@@ -247,23 +257,56 @@ def networks(
         return chosen[seed].group(range(group * together, (group + 1) * together))
 
     best = BestOfEachSchool(data, together, m // 2)
-    common = Settings(
-        split=Consecutive(train=together * m, validation=together * (m // 2), test=together * TEST),
-        steps=steps,
-        sampler=Mixed(None),
+    train_trials(
+        together,
+        data,
+        replicas,
+        split,
+        steps,
+        device,
+        f"{together} schools, {m} students",
         stopping=None,
-        validate_every=EVERY,
+        validate_every=every,
         evaluate_on=("validation",),
         callbacks=[best],
-        device=device,
-        progress_label=f"{together} schools, {m} students",
     )
-    for width, rate, decay in TRIALS:
-        optimiser = partial(torch.optim.AdamW, lr=rate, weight_decay=decay)
-        build = partial(network, width=width, schools=together)
-        fit(build, data, seeds=replicas, settings=replace(common, optimiser=optimiser))
     predicted = np.stack([best.predicted[replica] for replica in replicas])
     return dict(zip(chosen, predicted.reshape(len(chosen), schools, TEST), strict=True))
+
+
+def train_trials(
+    schools: int,
+    data: Callable[[int], MultiTaskData],
+    seeds: Iterable[int],
+    split: Consecutive,
+    steps: int,
+    device: str,
+    label: str,
+    **settings: Any,
+) -> dict[str, Fit]:
+    """A training of networks for so many schools for each of the `TRIALS`.
+
+    By default the weights with the least sum of all schools' validation losses are kept.
+    """
+    common = Settings(
+        split=split,
+        steps=steps,
+        sampler=Mixed(None),
+        stopping="sum",
+        validate_every=5,
+        device=device,
+        progress_label=label,
+    )
+    trials = {}
+    for width, rate, decay in TRIALS:
+        optimiser = partial(torch.optim.AdamW, lr=rate, weight_decay=decay)
+        trials[f"width {width}, rate {rate}, decay {decay}"] = fit(
+            partial(network, width=width, schools=schools),
+            data,
+            seeds=seeds,
+            settings=replace(common, optimiser=optimiser, **settings),
+        )
+    return trials
 
 
 class BestOfEachSchool:
