@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 from mtlbook.non_neural.block_sparse import BlockSparseRegression, RowsInL2
 
 
@@ -21,6 +21,10 @@ def shortened(
     "5.1.a",
     "Write the proximal map of the ℓ1/ℓ2 norm for a matrix of features × tasks.",
     reference=shortened,
+    hints=(
+        "The rows do not interact, and a row keeps its direction: only its length changes.",
+        "Along its direction a row of length l has to minimise (v - l)²/2 + a v over v ≥ 0.",
+    ),
 )
 def check_shortened(answer: Callable[[np.ndarray, float], np.ndarray]) -> None:
     """Accept the map where one row vanishes, one shrinks and one is 0 already."""
@@ -57,6 +61,11 @@ def least_strength(
     "5.1.b",
     "What is the least strength α of the ℓ1/ℓ2 norm at which all weights are 0?",
     reference=least_strength,
+    hints=(
+        "W = 0 is the solution if minus the gradient of the losses there is a subgradient of the "
+        "norm at 0.",
+        "The subgradients of α Σ_j ‖w^j‖₂ at 0 are the matrices whose rows are no longer than α.",
+    ),
 )
 def check_least_strength(
     answer: Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], float],
@@ -95,6 +104,7 @@ def explained_variance(
     "5.1.c",
     "Write both definitions of the explained variance: of all students, and within schools.",
     reference=explained_variance,
+    hints=("Only the denominator differs: m is the mean of all students, or that of each school.",),
 )
 def check_explained_variance(
     answer: Callable[[np.ndarray, np.ndarray, np.ndarray, bool], float],
@@ -119,3 +129,17 @@ def check_explained_variance(
         raise WrongAnswer("add up the squares over all schools first, and divide once")
     if not np.isclose(inside, explained_variance(y, predicted, schools, True)):
         raise WrongAnswer("only the denominator changes: the errors of the prediction stay")
+
+
+prediction(
+    "5.1.d",
+    "Turn the number of shared features from 6 down to 0. What happens to the excess risk of ℓ1/ℓ∞ "
+    "against that of the single-task lasso?",
+    choices=DIRECTIONS,
+    answer="rises",
+    because="The lasso does not notice the dial, since each task is fitted by itself. Under ℓ1/ℓ∞ "
+    "a feature of one task alone is as cheap as one of both and brings a false weight into the "
+    "other task; to keep these out the strength must rise, which shrinks the true weights. With 6 "
+    "shared features the ratio is about one half, with none between two and three.",
+    hints=("What does a feature cost that only one of the tasks needs?",),
+)

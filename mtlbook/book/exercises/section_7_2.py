@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtlbook.auxiliary.adversarial import warm_up
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 
 
 def reversal(x: Float[Tensor, "*shape"], strength: float) -> Float[Tensor, "*shape"]:
@@ -21,6 +21,10 @@ def reversal(x: Float[Tensor, "*shape"], strength: float) -> Float[Tensor, "*sha
     "Write a function of a tensor and of λ that returns the tensor, and whose gradient is −λ times "
     "the one that arrives.",
     reference=reversal,
+    hints=(
+        "`x.detach()` has the value of `x` and no gradient.",
+        "Add to it something that is 0 and has the gradient that you want.",
+    ),
 )
 def check_reversal(answer: Callable[[Tensor, float], Tensor]) -> None:
     """Accept the identity with a reversed gradient, also for λ = 0 and for a λ other than 1."""
@@ -36,7 +40,7 @@ def check_reversal(answer: Callable[[Tensor, float], Tensor]) -> None:
         if gradient is None:
             raise WrongAnswer("no gradient gets through: some term must still depend on x")
         if torch.allclose(gradient, plain) and strength != -1:
-            raise WrongAnswer("the gradient arrives as it was: it must be turned round")
+            raise WrongAnswer("the gradient arrives as it was: its sign must be reversed")
         if not torch.allclose(gradient, -strength * plain):
             raise WrongAnswer(
                 f"for λ = {strength:g} the gradient must be {-strength:g} times the one that "
@@ -53,6 +57,7 @@ def progress_of(strength: float) -> float:
     "7.2.b",
     "At which progress p does the schedule λ_p = 2 / (1 + exp(−10 p)) − 1 reach a given λ?",
     reference=progress_of,
+    hints=("Solve the equation for exp(-10 p) first.",),
 )
 def check_progress_of(answer: Callable[[float], float]) -> None:
     """Accept the inverse of the schedule between 0 and 1."""
@@ -78,6 +83,10 @@ def least_sum_of_errors(source: float, target: float) -> float:
     "Two classes, of which class 1 has the share `source` in one domain and `target` in the other. "
     "What is the least sum of the two error rates, if the predictions are distributed alike?",
     reference=least_sum_of_errors,
+    hints=(
+        "Let a share q of the predictions be 1, the same in both domains.",
+        "How large must the error in a domain be at least if the share of its labels is not q?",
+    ),
 )
 def check_least_sum_of_errors(answer: Callable[[float, float], float]) -> None:
     """Accept the distance of the shares."""
@@ -94,3 +103,16 @@ def check_least_sum_of_errors(answer: Callable[[float, float], float]) -> None:
                 "if a share q of the predictions is 1, a domain in which a share p of the labels "
                 "is 1 has at least an error of |q − p|: add up both domains, and choose q"
             )
+
+
+prediction(
+    "7.2.d",
+    "The two domains become alike. What happens to the number of errors on the target that the "
+    "reversal removes?",
+    choices=DIRECTIONS,
+    answer="falls",
+    because="Training on the source alone errs the less on the target the more alike the two are, "
+    "and a domain head that finds nothing to tell them apart has nothing to take away. Where they "
+    "do not differ at all the reversal removes no errors.",
+    hints=("How many errors does the distance between the domains cause at each place?",),
+)

@@ -1,16 +1,21 @@
 """How far two domains lie apart, and what it costs to hide it: the measures of section 7.2."""
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from torch import Tensor, nn
 
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 
@@ -90,3 +95,92 @@ def proxy_a_distance(
     classifier = make_pipeline(StandardScaler(), logistic)
     guessed = cross_val_predict(classifier, features, domains, cv=StratifiedKFold(folds))
     return a_distance(1 - float(balanced_accuracy_score(domains, guessed)))
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a network's trunk makes of the test rows of both domains.
+
+    Attributes:
+        features: of each row.
+        of_target: which rows are the target domain's.
+        labels: the class of each row; only a test may see those of the target.
+    """
+
+    features: Float[Tensor, "rows features"]
+    of_target: Bool[Tensor, " rows"]
+    labels: Int[Tensor, " rows"]
+
+
+def inside(model: nn.Module, data: MultiTaskData, split: Holdout, seed: int) -> Inside:
+    """The features of a seed's test rows; `data` is that of `two_domains`."""
+    rows = split.draw(data, seed).test
+    label, _, hidden = (task.name for task in data.tasks)
+    labels = data.targets[label] + data.targets[hidden]  # 0 where a row does not carry it
+    trunk = model.get_submodule("trunk")
+    return Inside(trunk(data.inputs[rows]), data.labelled[hidden][rows], labels[rows])
+
+
+def measured(
+    networks: Mapping[int, nn.Module],
+    data_of: Callable[[int], MultiTaskData],
+    split: Holdout,
+    *,
+    distances: bool = False,
+) -> pd.DataFrame:
+    """Each seed's error rates on the test rows of both domains, a row a seed.
+
+    Arguments:
+        networks: by seed, each with a trunk, a head for the label, and a domain head.
+        data_of: a seed's data, that of `two_domains`.
+        split: the one that the networks were trained with.
+        distances: adds the proxy A-distance, the accuracy of the fresh classifier behind it, and
+            that of the network's own domain head.
+    """
+    found = []
+    for seed, model in networks.items():
+        data = data_of(seed)
+        seen = inside(model, data, split, seed)
+        heads: Any = model.get_submodule("heads")
+        wrong = (next(iter(heads.values()))(seen.features).argmax(1) != seen.labels).double()
+        row = {
+            "seed": seed,
+            "source error": float(wrong[~seen.of_target].mean()),
+            "target error": float(wrong[seen.of_target].mean()),
+        }
+        if distances:
+            domain_head = model.get_submodule(f"adversaries.{data.tasks[1].name}")
+            right = (domain_head(seen.features)[:, 0] > 0) == seen.of_target
+            distance = proxy_a_distance(
+                seen.features[~seen.of_target], seen.features[seen.of_target]
+            )
+            row["own domain head"] = float(right.double().mean())
+            row["fresh classifier"] = 0.5 + distance / 4
+            row["proxy A-distance"] = distance
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+def alignment(seen: Inside) -> dict[str, float]:
+    """Where the classes of two domains lie, in units of the spread of a class in a domain.
+
+    How far the domains' means lie apart, how far the two means of a class (the mean over the
+    classes), and for which share of the target's classes the nearest class mean of the source is
+    that of the same class. The spread is the root mean squared distance from a class's own mean.
+    """
+    classes = sorted(set(seen.labels.tolist()))
+    clusters = [
+        [seen.features[(seen.of_target == side) & (seen.labels == k)] for k in classes]
+        for side in (False, True)
+    ]
+    means = torch.stack([torch.stack([own.mean(0) for own in domain]) for domain in clusters])
+    deviations = [own - own.mean(0) for domain in clusters for own in domain]
+    spread = torch.cat(deviations).square().sum(1).mean().sqrt()
+    between = torch.cdist(means[1], means[0])  # classes of the target × classes of the source
+    domains = seen.features[seen.of_target].mean(0) - seen.features[~seen.of_target].mean(0)
+    same = between.argmin(1) == torch.arange(len(classes))
+    return {
+        "domains apart": float(domains.norm() / spread),
+        "same class apart": float(between.diagonal().mean() / spread),
+        "nearest is the same class": float(same.double().mean()),
+    }

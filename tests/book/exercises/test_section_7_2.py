@@ -11,7 +11,7 @@ from mtlbook.book.experiments.domains import least_joint_error
     ("id", "answer", "hint"),
     [
         ("7.2.a", lambda x, strength: -strength * x, "its value is x itself"),
-        ("7.2.a", lambda x, strength: x, "turned round"),
+        ("7.2.a", lambda x, strength: x, "sign must be reversed"),
         ("7.2.a", lambda x, strength: x.detach(), "no gradient gets through"),
         ("7.2.a", lambda x, strength: 2 * x.detach() - x, "for λ = 0.3"),
         ("7.2.a", lambda x, strength: x + strength * (x.detach() - x), "for λ = 1"),
