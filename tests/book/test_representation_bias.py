@@ -187,6 +187,6 @@ def test_a_network_starts_every_branch_from_its_seeds_trunk(page):
     layer = learnt_by(page, env, 2, width=5)
     model = mlp(new_tasks(env, 1, 8, 8), 1, width=5, branch_at=0)
     start_branches(layer)(model, 1)
-    learnt = layer.model(1).get_parameter("trunk.0.0.weight")
+    learnt = layer.model(1).get_parameter("trunk.0.0.weight").float()
     for name in ("new_1", "new_2"):
-        assert torch.equal(model.get_parameter(f"branches.{name}.0.0.weight").double(), learnt)
+        assert torch.equal(model.get_parameter(f"branches.{name}.0.0.weight"), learnt)
