@@ -14,6 +14,7 @@ from mtlbook.book.experiments.representation_bias import (
     VALIDATION,
     descend,
     digit_environment,
+    directions_seen,
     double_well,
     head_error,
     learnt_by,
@@ -177,6 +178,8 @@ def test_a_layer_of_many_tasks_helps_and_one_of_another_environment_does_not(pag
         data = partial(new_tasks, env, examples=32, most=32)
         return head_error(data, layer, page.seeds, 32, [0.01, 0.1, 1.0])
 
+    assert (directions_seen(learnt_by(page, env, 16), page.seeds) > 0.8).all()
+    assert (directions_seen(learnt_by(page, env, 16, 0.0), page.seeds) < 0.2).all()
     many = error(16)
     assert many.shape == (3,)
     assert 0.25 < many.mean() < 0.6 < 0.9 < error(16, 0.0).mean()
