@@ -66,7 +66,7 @@ def test_the_wells_of_a_figure_are_the_losses():
     assert points["θ"].tolist() == [1.0, -1.0]
     assert points.loss.tolist() == [0.0, 0.0]
     both = curves[curves.of == "both"]
-    theta = torch.tensor(both["θ"].to_numpy())
+    theta = torch.tensor(np.asarray(both["θ"]))
     expected = double_well(theta, 0.0) + double_well(theta, 2.0)
     np.testing.assert_allclose(both.loss, expected.numpy())
     assert curves.loss.max() < 8
