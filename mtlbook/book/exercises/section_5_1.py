@@ -104,9 +104,7 @@ def explained_variance(
     "5.1.c",
     "Write both definitions of the explained variance: of all students, and within schools.",
     reference=explained_variance,
-    hints=(
-        "Only the denominator differs: m is the mean of all students, or that of each school.",
-    ),
+    hints=("Only the denominator differs: m is the mean of all students, or that of each school.",),
 )
 def check_explained_variance(
     answer: Callable[[np.ndarray, np.ndarray, np.ndarray, bool], float],
