@@ -1,10 +1,11 @@
 """What `figures/` must hold: the images that the notebooks show, and what they found."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtlbook.book.replication import SEEDS, Replication
 from tests.notebook_hygiene import LEAST_SEEDS, Book, section_of
 
 FIELDS = (
@@ -69,7 +70,7 @@ def order(record: dict[str, Any]) -> tuple[list[int], str, str]:
     return [int(part) for part in record["section"].split(".")], record["id"], record["data"]
 
 
-def record_faults(record: dict[str, Any]) -> list[str]:
+def record_faults(record: Mapping[str, Any]) -> list[str]:
     """What is wrong with a record by itself."""
     control = record["role"] == "mechanism off"
     rule = verdict(*(record[key] for key in NUMBERS if key != "p"), control=control)
@@ -126,4 +127,28 @@ def contradictions(
         if claim["section"] in paths and (claim["id"], role) not in recorded
     ]
     tested = {one["section"] for one in records}
-    return faults + [f"{path} records no claim" for key, path in paths.items() if key not in tested]
+    experiments = [book for book in books if not book.reads_ledger]
+    return faults + [
+        f"{book.path.as_posix()} records no claim"
+        for book in experiments
+        if book.section not in tested
+    ]
+
+
+def replication_faults(
+    replicated: Replication, records: Sequence[Mapping[str, Any]], claims: Sequence[dict[str, Any]]
+) -> list[str]:
+    """What is wrong with `figures/replication.json`, given the ledger and `claims.toml`.
+
+    What is missing or older than its code is no fault: `mtlbook report` warns of it.
+    """
+    stated = {claim["id"]: claim for claim in claims}
+    own = {(one["id"], one["data"]): one for one in records}
+    faults = [f"{one['id']}: {fault}" for one in replicated.records for fault in record_faults(one)]
+    for one in replicated.records:
+        page, claim = own.get((one["id"], one["data"])), stated.get(one["id"], {})
+        if one["seeds"] != SEEDS and (page is None or page["seeds"] != one["seeds"]):
+            faults.append(f"{one['id']} on {one['data']}: {one['seeds']} seeds, not {SEEDS}")
+        if claim.get("smallest") != one["smallest"]:
+            faults.append(f"{one['id']}: the smallest effect is not that of claims.toml")
+    return faults

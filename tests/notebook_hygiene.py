@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 from nbval.plugin import comment_markers, metadata_tags
 
 from mtlbook.book import exercises as mechanism
+from mtlbook.book.runner.cells import Cell, reads_ledger
 from mtlbook.book.runner.clean import KERNEL, LANGUAGE, OWN
 from mtlbook.errors import UsageError
 from tests.project import importable_dependencies, imported, notebooks
@@ -77,6 +78,14 @@ class Book:
         return section_of(self.path.stem)
 
     @property
+    def reads_ledger(self) -> bool:
+        """Whether the page is made from what the others found: it experiments with nothing."""
+        return reads_ledger(
+            Cell(one.cell_type, one.source, tuple(one.metadata.get("tags", [])))
+            for one in self.notebook.cells
+        )
+
+    @property
     def code_cells(self) -> list[NotebookNode]:
         """All code cells."""
         return [cell for cell in self.notebook.cells if cell.cell_type == "code"]
@@ -115,10 +124,16 @@ def parse(source: str) -> ast.Module | None:
 
 
 def name(book: Book) -> list[str]:
-    """The file is `<section>_<title>.ipynb` in a folder with the number of its chapter."""
+    """The file is `<section>_<title>.ipynb` in a folder with the number of its chapter.
+
+    The page that the book begins with, section 0, lies in no chapter's folder.
+    """
     file, folder = FILE_NAME.fullmatch(book.path.stem), FOLDER_NAME.fullmatch(book.path.parent.name)
     if not file:
         return [f"{book.path.name} is not <section>_<title>.ipynb in small letters"]
+    if book.section == "0":
+        wrong = book.path.parent.as_posix() != "notebooks"
+        return [f"section 0 lies in {book.path.parent}, not in notebooks"] if wrong else []
     if not folder or len(book.path.parts) != 3 or book.path.parts[0] != "notebooks":
         return [f"{book.path.parent} is not notebooks/<chapter>_<title>"]
     if folder[1] != file[1].split("_")[0]:
@@ -140,12 +155,17 @@ def executed(book: Book) -> list[str]:
 
 
 def parameters(book: Book) -> list[str]:
-    """The first code cell, and no other, is tagged `parameters` and holds commented literals."""
+    """The first code cell, and no other, is tagged `parameters` and holds commented literals.
+
+    A page that reads the ledger may have none.
+    """
     tagged = [
         number
         for number, cell in enumerate(book.code_cells)
         if "parameters" in cell.metadata.get("tags", [])
     ]
+    if book.reads_ledger and not tagged:
+        return []
     if tagged != [0]:
         return [f"the first code cell alone must be tagged `parameters`; tagged are {tagged}"]
     source = book.code_cells[0].source
@@ -162,7 +182,7 @@ def parameters(book: Book) -> list[str]:
                     faults.append(f"parameter {target} has no comment on its line")
             case _:
                 faults.append(f"not a literal assignment: {ast.unparse(statement)}")
-    return faults + common_parameters(values)
+    return faults if book.reads_ledger else faults + common_parameters(values)
 
 
 def literal_assignment(statement: ast.stmt) -> tuple[str, object] | None:
@@ -616,6 +636,13 @@ CHECKS: tuple[Check, ...] = (
     moves_no_data,
     small,
 )
+OF_EXPERIMENTS = (structure, headings, answer_and_model, exercises)
+"""The checks of pages with experiments: one that is made from the ledger teaches no method."""
+
+
+def checks(book: Book) -> list[Check]:
+    """The checks that a notebook has to pass."""
+    return [check for check in CHECKS if not (check in OF_EXPERIMENTS and book.reads_ledger)]
 
 
 def canonical(function: ast.FunctionDef | ast.ClassDef) -> str:

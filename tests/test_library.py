@@ -13,7 +13,8 @@ from tests.project import package_modules, settings
 LINES_AT_MOST = 6000
 BOOK_ONLY = (
     "h5py", "tqdm", "matplotlib", "seaborn", "papermill", "typer", "rich", "IPython", "ipykernel",
-    "ipywidgets", "jupyterlab", "nbclient", "nbformat", "distributed", "mtlbook.book",
+    "ipywidgets", "jupyterlab", "nbclient", "nbformat", "distributed", "docutils", "sphinx",
+    "myst_nb", "sphinx_book_theme", "mtlbook.book",
 )  # fmt: skip
 BLOCK = """
 import sys

@@ -28,7 +28,7 @@ MUTATIONS = {
     "digit": ("loss 0.123456789", "loss 0.123457789", False),
     "digit_in_html": ("0.98765432<", "0.98775432<", False),
     "count": ("16 seeds", "17 seeds", False),
-    "word": ("supported", "contradicted", False),
+    "word": ("supported", "harmful", False),
     "alternative_text": ("a curve", "no curve", False),
     "no_image": ('"image/png": "AAAA", ', "", False),
 }

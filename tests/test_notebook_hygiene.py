@@ -5,6 +5,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import nbformat
 import pytest
@@ -12,10 +13,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from mtlbook.book import exercises
 from mtlbook.book.exercises import Prediction
+from mtlbook.book.replication import Replication
 from mtlbook.book.runner.clean import KERNEL, LANGUAGE
 from tests import notebook_hygiene as hygiene
-from tests.ledger_hygiene import FIELDS, figure_faults, ledger_faults
-from tests.notebook_hygiene import CHECKS, Book, Check, copies
+from tests.ledger_hygiene import FIELDS, figure_faults, ledger_faults, replication_faults
+from tests.notebook_hygiene import CHECKS, Book, Check, checks, copies
 
 PATH = Path("notebooks/3_sharing_methods/3_1_hard_parameter_sharing.ipynb")
 
@@ -30,7 +32,7 @@ penalties = [0.0, -1.0]  # the dial
 IMAGE = new_output(
     "display_data",
     data={
-        "text/html": '<figure><img alt="It falls." src="data:image/png;base64,AA+/var/A"></figure>',
+        "text/html": '<figure><img alt="The loss falls." src="data:image/png;base64,AA"></figure>',
         "text/plain": "Figure 3.1.1. The loss falls.",
     },
 )
@@ -223,8 +225,8 @@ def late_result(book: Book) -> None:
 
 
 def image_without_text(book: Book) -> None:
-    html = book.code_cells[3].outputs[0].data
-    html["text/html"] = html["text/html"].replace("It falls.", "")
+    data = book.code_cells[3].outputs[0].data
+    data["text/html"] = data["text/html"].replace("The loss falls.", "")
 
 
 def empty_cell(book: Book) -> None:
@@ -476,7 +478,13 @@ CLAIMS = [
         "smallest": 1.0,
         "roles": {"digits": "real data"},
     },
-    {"id": "9-later", "section": "9", "statement": "Later.", "smallest": 1.0, "roles": {"a": "b"}},
+    {
+        "id": "9-later",
+        "section": "9",
+        "statement": "Not tested yet.",
+        "smallest": 1.0,
+        "roles": {"digits": "real data"},
+    },
 ]
 RECORD = {
     "id": "3.1-a",
@@ -493,6 +501,7 @@ RECORD = {
     "notebook": PATH.as_posix(),
     "role": "real data",
 }
+CONTROLS = [CLAIMS[0] | {"roles": {"digits": "mechanism off"}}]
 
 
 def test_a_good_ledger_passes() -> None:
@@ -506,7 +515,7 @@ def test_a_good_ledger_passes() -> None:
         (2.0, 1.5, 2.5, "supported"),
         (-2.0, -2.5, -1.5, "harmful"),
         (0.5, 0.1, 0.9, "negligible"),
-        (-0.5, -1.5, 0.9, "refuted"),
+        (-0.5, -2.0, 0.9, "refuted"),
         (0.5, 0.1, 1.5, "slight"),
         (2.0, -0.1, 4.0, "undecided"),
     ],
@@ -522,16 +531,46 @@ def test_the_verdict_is_that_of_the_numbers(
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(0.1, 3.9, "passed"), (-0.1, 0.9, "failed"), (-0.1, 4.0, "undecided")],
+    [(0.1, 3.0, "passed"), (-1.0, 0.9, "failed"), (-1.0, 3.0, "undecided")],
 )
-def test_a_control_passes_where_the_mechanism_makes_a_difference(
+def test_the_verdict_of_a_control_is_that_of_its_numbers(
     low: float, high: float, verdict: str
 ) -> None:
-    claims = [CLAIMS[0] | {"roles": {"digits": "mechanism off"}}]
-    numbers = {"role": "mechanism off", "low": low, "high": high, "effect": 0.5}
-    for said in ("passed", "failed", "undecided"):
-        ledger = {"claims": [RECORD | numbers | {"verdict": said}]}
-        assert (ledger_faults([good()], claims, ledger) == []) == (said == verdict)
+    control = RECORD | {"effect": 0.5, "low": low, "high": high, "role": "mechanism off"}
+    for said in ("passed", "failed", "undecided", "supported"):
+        ledger = {"claims": [control | {"verdict": said}]}
+        assert (ledger_faults([good()], CONTROLS, ledger) == []) == (said == verdict)
+
+
+def test_a_page_made_from_the_ledger_needs_no_claim_parameters_exercises_or_equation() -> None:
+    book = good()
+    del book.notebook.cells[1:]
+    book.notebook.cells[0].source = "# Start here"
+    book.notebook.cells.append(new_code_cell("page.ledger()", execution_count=1))
+    start = Book(Path("notebooks/0_start_here.ipynb"), book.notebook, 0)
+    ledger = {"claims": [RECORD]}
+    assert start.reads_ledger
+    assert ledger_faults([good(), start], CLAIMS, ledger) == []
+    assert hygiene.name(start) == hygiene.parameters(start) == []
+    left_out = {hygiene.structure, hygiene.exercises, hygiene.headings, hygiene.answer_and_model}
+    assert set(CHECKS) - set(checks(start)) == left_out
+    start.code_cells[0].source = "print(1)"
+    assert ledger_faults([good(), start], CLAIMS, ledger) != []
+    assert hygiene.parameters(start) != []
+    assert checks(start) == list(CHECKS)
+
+
+def test_the_replication_must_be_that_of_stated_claims_with_as_many_seeds() -> None:
+    def faults(**change: object) -> list[str]:
+        one: Any = RECORD | {"seeds": 64} | change
+        return replication_faults(Replication().with_page("3.1", "", [one]), [RECORD], CLAIMS)
+
+    assert faults() == []
+    assert faults(seeds=16) == []  # a recorded study, which the page shows as it is
+    assert faults(seeds=32) != []
+    assert faults(verdict="slight") != []
+    assert faults(smallest=0.5) != []
+    assert replication_faults(Replication(), [RECORD], CLAIMS) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The Python of the README runs from top to bottom, and learns what it says."""
+"""The Python of the READMEs runs from top to bottom, and learns what it says."""
 
 import re
 from typing import Any
@@ -9,22 +9,30 @@ import torch
 
 from tests.project import ROOT
 
-EXAMPLES = re.findall(
-    r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-)
 
-
-@pytest.fixture(scope="module")
-def stages() -> list[dict[str, Any]]:
-    """The names that each example leaves; they are read one after another."""
+def run_examples(path: str) -> list[dict[str, Any]]:
+    """The names that each example of a file leaves; they are read one after another."""
+    text = (ROOT / path).read_text(encoding="utf-8")
     names: dict[str, Any] = {"__name__": "readme"}
     left = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for number, example in enumerate(EXAMPLES):
-            exec(compile(example, f"README.md, example {number + 1}", "exec"), names)
+        for number, example in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL)):
+            exec(compile(example, f"{path}, example {number + 1}", "exec"), names)
             left.append(dict(names))
     return left
+
+
+@pytest.fixture(scope="module")
+def stages() -> list[dict[str, Any]]:
+    """What the examples of the library's README leave."""
+    return run_examples("mtlbook/README.md")
+
+
+def test_the_loop_of_the_first_page_learns():
+    (names,) = run_examples("README.md")
+    assert names["losses"][0] < 0.9  # nats; three classes at random cost 1.1
+    assert names["combiner"].log_variances.detach().abs().min() > 0
 
 
 def test_the_loop_of_ones_own_learns(stages):

@@ -11,7 +11,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
@@ -62,8 +62,8 @@ class Claim:
     metric: str
     better: Literal["lower", "higher"]
     smallest: float
+    roles: Mapping[str, Role]
     quote: str = ""
-    roles: Mapping[str, Role] = field(default_factory=dict)
     relative: bool = False
     of: str = ""
 
@@ -183,12 +183,7 @@ def parse(text: str) -> dict[str, Claim]:
 
 def _claim(entry: dict[str, Any], name: str) -> Claim:
     known = {field.name: field for field in fields(Claim)}
-    required = {
-        key
-        for key, one in known.items()
-        if one.default is MISSING and one.default_factory is MISSING
-    }
-    missing = [key for key in known if key in required and key not in entry]
+    missing = [key for key, field in known.items() if field.default is MISSING and key not in entry]
     if missing:
         raise UsageError(f"{name} lacks {', '.join(missing)}")
     unknown = sorted(set(entry) - set(known))
@@ -344,24 +339,3 @@ def effect_text(effect: float, low: float, high: float, unit: str) -> str:
     decimals = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 2
     style = f"+.{decimals}f" if decimals <= 6 else "+.2e"
     return f"{effect:{style}} {unit}".rstrip() + f" [{low:{style}}, {high:{style}}]"
-
-
-def markdown(records: Sequence[Record]) -> str:
-    """The table of claims for people; a verdict that doesn't survive the correction has a †."""
-    frame = table(records)
-    lines = [
-        "| § | Claim | Data | Role | Effect [95 % interval] | Seeds | p (Holm) | Verdict |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in frame.to_dict("records"):
-        statement = row["statement"].replace("|", "\\|")
-        p = f"{row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "< 0.001"
-        mark = "" if row["survives"] else " †"
-        lines.append(
-            f"| {row['section']} | {statement} | {row['data']} | {row['role']} "
-            f"| {effect_text(row['effect'], row['low'], row['high'], row['unit'])} "
-            f"| {row['seeds']} | {p} | {row['verdict']}{mark} |"
-        )
-    if not all(frame["survives"]):
-        lines += ["", "† The p-value corrected over the whole ledger (Holm) is above 5 %."]
-    return "\n".join(lines) + "\n"

@@ -16,15 +16,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     leave_at_once()
     try:
         from mtlbook.book import commands
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "mtlbook":
+
+        return commands.main(arguments)
+    except ModuleNotFoundError as error:  # some are imported when a command needs them
+        missing = (error.name or "").partition(".")[0]
+        if missing == "mtlbook":
             raise
         sys.stderr.write(
-            f"mtlbook: the command needs the extra 'book' ({error.name} is missing): "
+            f"mtlbook: the command needs the extra 'book' ({missing} is missing): "
             "pip install 'mtlbook[book]', or in a clone pip install -e '.[book]'\n"
         )
         return WITHOUT_THE_BOOK
-    return commands.main(arguments)
 
 
 if __name__ == "__main__":

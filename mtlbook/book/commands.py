@@ -1,4 +1,4 @@
-"""What the command line does: `mtlbook list | run | replicate | report | study | data`."""
+"""What the command line does: `mtlbook list | run | replicate | report | book | study | data`."""
 
 import os
 import sys
@@ -261,7 +261,7 @@ def report(
         typer.Option(metavar="DIR", help="Report a run's results; default: the committed ones."),
     ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Write the table into README.md.")
+        bool, typer.Option("--update", help="Write the counts into README.md.")
     ] = False,
 ) -> None:
     """Show the book's verdicts, those of the replication, and those of the pages beside them.
@@ -278,11 +278,12 @@ def report(
     if not records:
         raise UsageError(f"{path} holds no results yet: mtlbook run makes them")
     known = replication.read(path.with_name(replication.FILE))
-    _console().print(verdicts(ledger.frame(records, known)))
+    found = ledger.frame(records, known)
+    _console().print(verdicts(found))
     if root:
         _warn_of_stale(open_book(root / "notebooks"), known)
     if root and update:
-        update_readme(root / "README.md", ledger.verdicts_of_the_book(records, known))
+        update_readme(root / "README.md", found)
 
 
 def _warn_of_stale(book: Book, known: replication.Replication) -> None:
@@ -293,6 +294,30 @@ def _warn_of_stale(book: Book, known: replication.Replication) -> None:
         _tell(f"not replicated yet: {', '.join(missing)} (mtlbook replicate)")
     if older:
         _tell(f"the replication is older than the code: {', '.join(older)} (mtlbook replicate)")
+
+
+@app.command("book")
+def build_book(
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The site's folder; default: build/site in the clone."),
+    ] = None,
+    notebooks: Notebooks = None,
+) -> None:
+    """Build the HTML book from the committed notebooks; nothing is executed."""
+    book = _book(notebooks)
+
+    from mtlbook.book.site.build import BuildError, build
+
+    target = output or (book.root or Path.cwd()) / "build" / "site"
+    try:
+        with _interruptible(), _console(stderr=True).status("building the book"):
+            page = build(book, target)
+    except BuildError as error:
+        typer.echo(error, err=True)
+        _tell(f"the book is not built: mend what is named above ({target} is as it was)")
+        raise typer.Exit(FAILED) from None
+    typer.echo(page)
 
 
 @app.command()

@@ -258,18 +258,20 @@ def _label_ends(axes: Axes, lines: Sequence[_Named]) -> bool:
     assert figure is not None
     figure.draw_without_rendering()
     point = figure.dpi / 72
-    lines = sorted(lines, key=lambda line: line.height)
+    low, high = axes.get_ylim()  # a line that leaves the axes is named where it leaves them
+    lines = [replace(line, height=min(max(line.height, low), high)) for line in lines]
+    lines.sort(key=lambda line: line.height)
     texts = [textwrap.fill(line.text, 18) for line in lines]
     right = axes.get_xlim()[1]
     heights = axes.transData.transform([(right, line.height) for line in lines])[:, 1] / point
     room = np.array([12.5 * (text.count("\n") + 1) for text in texts])
     places = heights.copy()
     for _ in range(100):
-        for low, high in pairwise(range(len(lines))):
-            lack = (room[low] + room[high]) / 2 - (places[high] - places[low])
+        for one, other in pairwise(range(len(lines))):
+            lack = (room[one] + room[other]) / 2 - (places[other] - places[one])
             if lack > 0:
-                places[low] -= lack / 2
-                places[high] += lack / 2
+                places[one] -= lack / 2
+                places[other] += lack / 2
     if np.abs(places - heights).max() > 16 or max(text.count("\n") for text in texts) > 2:
         return False
     for line, text, place, height in zip(lines, texts, places, heights, strict=True):
@@ -392,7 +394,7 @@ def draw_effects(
     limit: float | None = None,
 ) -> tuple[Figure, Axes]:
     """Rows of effects with their intervals, under headings."""
-    step = 0.09 if digits is None else 0.15  # inches between the marks of one row
+    step = 0.15 if limit is None else 0.09  # inches between the marks of one row
     texts: list[tuple[float, str, bool]] = []  # of each line: its place, text, and if a heading
     marks: list[tuple[float, Any, np.ndarray]] = []
     down = 0.0

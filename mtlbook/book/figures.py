@@ -231,7 +231,7 @@ def forest(
     low: str = "low",
     high: str = "high",
     limit: float = 8.0,
-    xlabel: str = "effect, in multiples of the smallest that would matter (δ)",
+    xlabel: str = "effect in multiples of the smallest that matters, δ (right = better)",
     width: float = 8.0,
 ) -> Figure:
     """The book's verdicts: a row per claim by section; constructed, real data and control apart.
@@ -246,6 +246,9 @@ def forest(
     if unknown:
         raise UsageError(f"roles are {', '.join(ROLES)}, not {', '.join(map(str, unknown))}")
     scaled = frame.assign(**{end: frame[end] / frame[smallest] for end in (estimate, low, high)})
+    ranks = [pd.factorize(frame[column])[0] for column in (section, label) if column]
+    ranks.append(np.array([list(ROLES).index(name) for name in frame[role]]))
+    scaled = scaled.iloc[np.lexsort(ranks[::-1])]
     looks = {name: look[1:] for name, look in ROLES.items()}
     figure, axes = drawing.draw_effects(
         scaled, label, section, role, looks, (estimate, low, high), width=width, limit=limit

@@ -32,3 +32,15 @@ def repository(start: Path) -> Path | None:
         if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
             return folder
     return None
+
+
+def notebook_of(section: str) -> str:
+    """A section's notebook relative to its repository; empty where none is found."""
+    root = repository(Path.cwd()) or repository(Path(__file__).parent)
+    name = f"{section.replace('.', '_')}_[a-z]*.ipynb"
+    found = (
+        sorted([*root.glob(f"notebooks/{name}"), *root.glob(f"notebooks/[0-9]*/{name}")])
+        if root
+        else []
+    )
+    return found[0].relative_to(root).as_posix() if root and found else ""

@@ -25,11 +25,11 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from mtlbook import devices
-from mtlbook.book import card, figures, replication, studies
-from mtlbook.book import claims as ledger
+from mtlbook.book import card, claims, figures, replication, studies
 from mtlbook.book.claims import Result
 from mtlbook.book.diagram import Diagram
-from mtlbook.book.files import write_atomically
+from mtlbook.book.files import notebook_of, repository, write_atomically
+from mtlbook.book.ledger import frame
 from mtlbook.book.parameters import COMMON, Rule, check
 from mtlbook.book.progress import Item, each, show_progress
 from mtlbook.book.table import render
@@ -62,16 +62,17 @@ class Page:
     """
 
     def __init__(self, section: str, notebook: dict[str, Any], **rules: Rule) -> None:
-        rules = COMMON | rules
+        # A page that is made from the ledger trains nothing: it has neither seeds nor a device.
+        rules = COMMON | rules if COMMON.keys() & notebook.keys() else rules
         _refuse_unknown_parameters(rules)
         checked = check(rules, notebook)
         self.section = section
-        first, count = cast(int, checked["first_seed"]), cast(int, checked["seeds"])
+        first, count = cast(int, checked.get("first_seed", 0)), cast(int, checked.get("seeds", 0))
         self.seeds = range(first, first + count)
-        self.device = devices.resolve(str(checked["device"]))
+        self.device = devices.resolve(str(checked.get("device", "cpu")))
         self.dataset = str(checked.get("dataset", ""))
         notebook.update(checked)
-        self._records: list[ledger.Record] = []
+        self._records: list[claims.Record] = []
         self._figures: list[str] = []
         self._replication = replication.read()
         torch.set_num_threads(1)
@@ -132,7 +133,7 @@ class Page:
 
     def _compared(
         self,
-        claim: ledger.Claim,
+        claim: claims.Claim,
         method: ArrayLike,
         baseline: ArrayLike,
         study: studies.Record | None,
@@ -147,18 +148,18 @@ class Page:
 
     def _recorded(
         self,
-        claim: ledger.Claim,
+        claim: claims.Claim,
         found: Effect,
         shares: np.ndarray,
         data: str,
         study: studies.Record | None,
         off: Effect | None = None,
     ) -> Result:
-        record = ledger.record(claim, found, data, _notebook(self.section))
-        self._records = ledger.merge(self._records, [record])
-        ledger.write_section(_output() / "claims" / f"{self.section}.json", self._records)
+        record = claims.record(claim, found, data, notebook_of(self.section))
+        self._records = claims.merge(self._records, [record])
+        claims.write_section(_output() / "claims" / f"{self.section}.json", self._records)
         shown = card.lines(record, self._replication.find(claim.id, data), study=study is not None)
-        note = f"With the mechanism off: {ledger.effect_of(claim, off)}." if off else ""
+        note = f"With the mechanism off: {claims.effect_of(claim, off)}." if off else ""
         _display(plain=card.plain(claim, shown, off=note), html=card.html(claim, shown, off=note))
         return Result(claim, record, shares)
 
@@ -181,7 +182,7 @@ class Page:
             **sentences: by verdict: supported, slight, harmful, and so on.
         """
         record = self._replication.find(id, data)
-        return ledger.choose(record["verdict"] if record else "", otherwise, sentences)
+        return claims.choose(record["verdict"] if record else "", otherwise, sentences)
 
     def finding(self, *paragraphs: str) -> None:
         """Show what was found, in sentences whose numbers are computed."""
@@ -189,16 +190,16 @@ class Page:
 
     def _replicated(self, match: re.Match[str]) -> str:
         id, data, what = match["id"], match["data"], match["what"]  # noqa: A001
-        if id not in ledger.claims():
+        if id not in claims.claims():
             raise UsageError(f"the answer speaks of an unknown claim: {match[0]}")
-        claim = ledger.claims()[id]
-        ledger.role(claim, data)
+        claim = claims.claims()[id]
+        claims.role(claim, data)
         record = self._replication.find(id, data)
         if record is None:
             return "(not replicated yet)"
         if what == "verdict":
             return record["verdict"]
-        return ledger.effect_text(record["effect"], record["low"], record["high"], claim.unit)
+        return claims.effect_text(record["effect"], record["low"], record["high"], claim.unit)
 
     def progress(self, items: Iterable[Item], what: str) -> Iterator[Item]:
         """The items of a loop one by one, showing how many are done and what time is left.
@@ -207,6 +208,10 @@ class Page:
         Trainings within share its line, which is gone when the cell ends.
         """
         return each(items, what)
+
+    def ledger(self) -> pd.DataFrame:
+        """All that the book found: see :func:`mtlbook.book.ledger.frame`."""
+        return frame()
 
     def study(self, name: str) -> studies.Record:
         """What a study of this section found on downloaded data, as it was recorded."""
@@ -253,9 +258,9 @@ class Page:
         text, html = render(frame, digits, caption)
         display({"text/plain": text, "text/html": html}, raw=True)
 
-    def _own_claim(self, id: str) -> ledger.Claim:  # noqa: A002
+    def _own_claim(self, id: str) -> claims.Claim:  # noqa: A002
         own = {
-            key: claim for key, claim in ledger.claims().items() if claim.section == self.section
+            key: claim for key, claim in claims.claims().items() if claim.section == self.section
         }
         if id not in own:
             raise UsageError(
@@ -278,7 +283,7 @@ def _one_per_seed(id: str, side: str, values: ArrayLike, seeds: Sequence[int]) -
     return array
 
 
-def _direction(claim: ledger.Claim) -> dict[str, bool]:
+def _direction(claim: claims.Claim) -> dict[str, bool]:
     return {"higher_is_better": claim.higher_is_better, "relative": claim.relative}
 
 
@@ -336,22 +341,7 @@ def _output() -> Path:
     chosen = os.environ.get("MTLBOOK_OUTPUT")
     if chosen:
         return Path(chosen)
-    return (_repository(Path.cwd()) or Path.cwd()) / "build"
-
-
-def _repository(start: Path) -> Path | None:
-    for folder in (start, *start.parents):
-        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
-            return folder
-    return None
-
-
-def _notebook(section: str) -> str:
-    """The section's notebook relative to its repository; empty where no repository is found."""
-    root = _repository(Path.cwd()) or _repository(Path(__file__).parent)
-    pattern = f"notebooks/*/{section.replace('.', '_')}_[a-z]*.ipynb"
-    found = sorted(root.glob(pattern)) if root else []
-    return found[0].relative_to(root).as_posix() if root and found else ""
+    return (repository(Path.cwd()) or Path.cwd()) / "build"
 
 
 def _png(figure: Figure) -> bytes:

@@ -114,20 +114,23 @@ def layered_tasks(
     inputs: int = 20,
     features: int = 4,
     shared_upper: float = 0.0,
+    shared_heads: float = 0.0,
     noise: float = 0.5,
 ) -> SyntheticDataset:
-    r"""Regressions that share a lower layer of features, and an upper one as far as a dial says.
+    r"""Regressions that share a lower layer of features, and what is above as far as dials say.
 
     With $x \sim N(0, I)$, for tasks $t = 1, 2, \dots$
 
     $$z(x) = \tanh(x B), \quad h_t(x) = \tanh(z(x)\, C_t), \quad
       C_t = \sqrt{\rho}\, C + \sqrt{1 - \rho}\, C_t^{\text{own}}, \quad
+      a_t = \sqrt{\rho_h}\, a + \sqrt{1 - \rho_h}\, a_t^{\text{own}}, \quad
       y_t = h_t(x)\, a_t / s_t + \sigma \varepsilon,$$
 
     where the entries of $B$ are $N(0, 4/\text{inputs})$, those of $C$ and $C_t^{\text{own}}$ are
-    $N(0, 4/\text{features})$, those of $a_t$ and $\varepsilon$ are $N(0, 1)$, and $s_t$ is the
-    standard deviation of $h_t(x)\, a_t$, estimated from 10,000 further inputs. With $\rho = 0$ the
-    tasks branch behind the lower layer; with $\rho = 1$ all their hidden features are the same.
+    $N(0, 4/\text{features})$, those of $a$, $a_t^{\text{own}}$ and $\varepsilon$ are $N(0, 1)$, and
+    $s_t$ is the standard deviation of $h_t(x)\, a_t$, estimated from 10,000 further inputs. With
+    $\rho = 0$ the tasks branch behind the lower layer; with $\rho = 1$ all their hidden features are
+    the same.
 
     Arguments:
         seed: of everything drawn; a task's draws do not depend on how many tasks there are.
@@ -136,25 +139,28 @@ def layered_tasks(
         inputs: width of $x$.
         features: width of $z$ and of $h_t$.
         shared_upper: $\rho$, between 0 and 1.
+        shared_heads: $\rho_h$, between 0 and 1.
         noise: $\sigma$.
 
     Returns:
         A data set whose `features` are the matrices $C_t$, from lower features to upper ones.
     """
     check_counts(tasks=tasks, rows=rows, inputs=inputs, features=features)
-    check_shares(shared_upper=shared_upper)
+    check_shares(shared_upper=shared_upper, shared_heads=shared_heads)
     lower = (
         GAIN / sqrt(inputs) * standard_normal(generator(seed, "lower features"), inputs, features)
     )
     x = standard_normal(generator(seed, "inputs"), rows, inputs)
     z, reference = hidden(x, lower), hidden(reference_inputs(seed, inputs), lower)
     common = standard_normal(generator(seed, "upper features"), features, features)
+    common_head = standard_normal(generator(seed, "head"), features, 1)[:, 0]
     noiseless, matrices, heads, targets = {}, {}, {}, {}
     for number in range(1, tasks + 1):
         name = f"task_{number}"
         own = standard_normal(generator(seed, "upper features", "task", number), features, features)
         matrix = GAIN / sqrt(features) * mixed(shared_upper, common, own)
-        head = standard_normal(generator(seed, "head", "task", number), features, 1)[:, 0]
+        own_head = standard_normal(generator(seed, "head", "task", number), features, 1)[:, 0]
+        head = mixed(shared_heads, common_head, own_head)
         signal = partial(raw_signal, matrix=matrix, head=head)
         noiseless[name] = unit_variance(signal, z, reference)
         targets[name] = with_noise(noiseless[name], noise, generator(seed, "noise", number))

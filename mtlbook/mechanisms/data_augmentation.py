@@ -36,28 +36,34 @@ def measured(
     inputs: Float[Tensor, "rows inputs"],
     signals: Float[Tensor, "rows tasks"],
     *,
+    validation: int = 0,
     test: int,
     noise: float,
     correlation: float = 0.0,
 ) -> SyntheticDataset:
-    r"""Signals measured with noise that correlates between the tasks, but for the test rows.
+    r"""Signals measured with noise that correlates between the tasks in the training rows.
 
-    The error on the test rows is thus the distance from the signals themselves.
-
-    ε_k = σ (√ρ e_0 + √(1 − ρ) e_k), so that each ε_k has the variance σ² whatever ρ.
+    ε_k = σ (√ρ e_0 + √(1 − ρ) e_k), so that each ε_k has the variance σ² whatever ρ. In the
+    validation rows ρ is 0 whatever the dial: labels of several tasks *choose* better than one
+    task's, and the dial is to change what is learnt and nothing else. The test rows carry no noise,
+    so that the error on them is the distance from the signals themselves.
 
     Arguments:
         seed: of the noise; a task's own part e_k does not depend on how many tasks there are.
-        inputs: x.
+        inputs: x; the training rows first, then those for validation, then those of the test.
         signals: c_k F(x) of each task.
+        validation: rows in front of the test rows whose noise is each task's own.
         test: how many of the last rows are measured without noise.
         noise: σ.
         correlation: ρ, from 0 (each task's noise is its own) to 1 (all tasks share one noise).
     """
     check_shares(correlation=correlation)
     check_noise(noise)
-    if not 0 <= test <= len(inputs):
-        raise UsageError(f"There are {len(inputs)} rows, of which {test} cannot be test rows.")
+    if min(validation, test) < 0 or validation + test > len(inputs):
+        raise UsageError(
+            f"There are {len(inputs)} rows, of which {validation} cannot be for validation and "
+            f"{test} for the test."
+        )
 
     def drawn(*purpose: str | int) -> Float[Tensor, " rows"]:
         source = generator(seed, "measurement noise", *purpose)
@@ -66,7 +72,9 @@ def measured(
     own = torch.stack([drawn("task", k) for k in range(signals.shape[1])], dim=1)
     common = drawn("common")[:, None].expand_as(own)
     errors = noise * mixed(correlation, common, own)
-    errors[len(inputs) - test :] = 0
+    train = len(inputs) - test - validation
+    errors[train:] = noise * own[train:]
+    errors[train + validation :] = 0
     noiseless = {f"task_{k}": signal[:, None] for k, signal in enumerate(signals.T, start=1)}
     targets = {
         name: signal + error[:, None]
@@ -86,14 +94,16 @@ def noisy_copies(
     features: int = 3,
     noise: float = 1.0,
     correlation: float = 0.0,
-    relatedness: float = 1.0,
+    shared_features: float = 1.0,
+    shared_heads: float = 1.0,
     coefficients: Sequence[float] | None = None,
 ) -> SyntheticDataset:
     r"""Measurements of one function: y_k = c_k F(x) + ε_k with x ~ N(0, I) and one F for all tasks.
 
-    F is that of `related_tasks`, tanh(x B) a scaled to variance 1. A second dial leaves the case
-    that one F serves all: with relatedness r, each task has an F_k of its own whose weights
-    correlate by r with those of any other task.
+    F is that of `related_tasks`, tanh(x B) a scaled to variance 1. Two further dials leave the case
+    that one F serves all: each task has an F_k = tanh(x B_k) a_k of its own, whose B_k and a_k
+    correlate with those of any other task as far as they say. With the features in common and heads
+    of their own, the tasks share what Caruana (1997) and Ruder mean by F: the hidden features.
 
     Arguments:
         seed: of everything drawn; a task's draws do not depend on how many tasks there are.
@@ -104,8 +114,9 @@ def noisy_copies(
         inputs: width of x.
         features: width of tanh(x B).
         noise: σ.
-        correlation: ρ, the dial.
-        relatedness: r; 1 is one F for all, at 0 the tasks have nothing in common.
+        correlation: ρ of the training rows, the dial.
+        shared_features: correlation of the entries of B_k between tasks.
+        shared_heads: correlation of the entries of a_k between tasks.
         coefficients: c_k, by default all 1. With different ones and ρ = 1 differences between the
             tasks are free of noise: the negative control needs equal ones.
 
@@ -123,8 +134,8 @@ def noisy_copies(
         rows=train + validation + test,
         inputs=inputs,
         features=features,
-        shared_features=relatedness,
-        shared_heads=relatedness,
+        shared_features=shared_features,
+        shared_heads=shared_heads,
         noise=0.0,
         same_inputs=True,
     )
@@ -133,6 +144,7 @@ def noisy_copies(
         seed,
         made.data.inputs,
         torch.cat(columns, dim=1),
+        validation=validation,
         test=test,
         noise=noise,
         correlation=correlation,

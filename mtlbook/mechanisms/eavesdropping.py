@@ -40,7 +40,7 @@ def overheard_features(
     flips: float = 0.0,
     shuffled: bool = False,
 ) -> SyntheticDataset:
-    r"""A task with a product of hidden features, another with their direction, and the features.
+    r"""A parity of hidden features, a task that uses them in an easier way, and the features.
 
     With $x \sim N(0, I)$, and $A$ and $A'$ two sets of $k$ orthonormal columns, orthogonal to each
     other and turned at random, so that every feature is spread over all inputs:
@@ -49,17 +49,21 @@ def overheard_features(
       \text{easy} = \arg\max_c \big(h^\top v_c + \sigma \varepsilon_c\big), \qquad
       \text{hints} = g,$$
 
-    $$h = x \big(\rho A + \sqrt{1 - \rho^2}\, A'\big), \qquad \varepsilon_c \sim N(0, 1).$$
+    $$h = x \big(\rho A + \sqrt{1 - \rho^2}\, A'\big), \qquad
+      v_c \in \{e_1, -e_1, \dots, e_k, -e_k\}, \qquad \varepsilon_c \sim N(0, 1).$$
 
-    The hard task is a parity of the signs of $g$ (XOR for $k = 2$): each feature alone,
-    and any fewer than $k$ of them, tell nothing about it. The easy task asks towards which of the
-    $k + 1$ corners $v_c$ of a regular simplex the features $h$ point, which a linear classifier can
-    say. The dial $\rho$ is the cosine between each feature of the easy task and the hard task's
-    own: at 1 they are the same, at 0 the easy task is just as easy and needs other features.
+    The hard task is a parity of the signs of $g$ (XOR for $k = 2$): any fewer than $k$ features
+    tell nothing about it. The easy task asks along which half-axis $v_c$ the features $h$ point,
+    which a linear classifier can say. The dial $\rho$ is the cosine between each feature of the
+    easy task and the hard task's own: at 1 they are the same, at 0 the easy task is just as easy
+    and needs other features.
 
-    How hard the hard task is depends on the number of features (with $k = 1$ it is as easy as the
-    other), on the inputs that hide them, and on the share of its labels that are flipped, which is
-    its least possible error rate.
+    The easy label itself tells *nothing* about the hard one, for any $\rho$: mirroring $g_2$ and
+    what is drawn for $\pm e_2$ leaves the class $\pm e_1$ as it is and changes the parity. What the
+    hard task gains beside the easy one it gains by the features.
+
+    How hard the hard task is depends on the number of features, on the inputs that hide them, and
+    on the share of its labels that are flipped, which is its least possible error rate.
 
     Every row has all labels. A split takes labels away, from each task as many as one likes:
     `Holdout(train=800, labels={"hard": 100, "easy": 800})`.
@@ -68,7 +72,7 @@ def overheard_features(
         seed: of everything drawn.
         rows: examples.
         inputs: width of $x$, at least $2k$.
-        features: $k$.
+        features: $k$, at least 2.
         overlap: the dial $\rho$, between 0 and 1.
         noise: $\sigma$ of the easy task's scores.
         flips: probability with which a label of the hard task is flipped, up to 0.5.
@@ -84,7 +88,8 @@ def overheard_features(
         >>> torch.equal(made.data.targets["hard"], (g.prod(1, keepdim=True) > 0).double())
         True
     """
-    check_counts(rows=rows, features=features)
+    check_counts(rows=rows)
+    check_counts(2, features=features)
     check_counts(2 * features, inputs=inputs)
     check_shares(overlap=overlap)
     check_noise(noise)
@@ -93,21 +98,22 @@ def overheard_features(
     turned = torch.linalg.qr(normal(generator(seed, "features"), inputs, 2 * features))[0]
     own, other = turned[:, :features], turned[:, features:]
     heard = overlap * own + sqrt(1 - overlap**2) * other
-    corners = simplex(features)
+    axes = torch.eye(features, dtype=torch.float64)
+    corners = torch.cat([axes, -axes], dim=1)
 
     x = normal(generator(seed, "inputs"), rows, inputs)
     hints = x @ own
     parity = hints.prod(1, keepdim=True) > 0
     flipped = torch.rand(rows, 1, generator=generator(seed, "flips")) < flips
     scores = x @ heard @ corners
-    noisy = scores + noise * normal(generator(seed, "noise"), rows, features + 1)
+    noisy = scores + noise * normal(generator(seed, "noise"), rows, 2 * features)
     easy = noisy.argmax(1)
     if shuffled:
         easy = easy[torch.randperm(rows, generator=generator(seed, "shuffle"))]
 
     tasks = [
         Task.binary("hard", metric="error rate"),
-        Task.classification("easy", features + 1, metric="error rate"),
+        Task.classification("easy", 2 * features, metric="error rate"),
         Task.regression("hints", features),
     ]
     targets = {"hard": (parity ^ flipped).double(), "easy": easy, "hints": hints}
@@ -115,29 +121,8 @@ def overheard_features(
         MultiTaskData.multi_label(tasks, x, targets),
         {"hard": parity.double(), "easy": scores.argmax(1), "hints": hints},
         {"hard": own, "easy": heard, "hints": own},
-        {"easy": corners, "hints": torch.eye(features, dtype=torch.float64)},
+        {"easy": corners, "hints": axes},
     )
-
-
-def simplex(dimensions: int) -> Float[Tensor, "dimensions corners"]:
-    r"""The corners of a regular simplex around 0, unit vectors as columns.
-
-    Of the $k + 1$ unit vectors of a space with one more dimension, less their mean, the coordinates
-    in the space that they span: any two corners have the scalar product $-1/k$.
-
-    Example:
-        >>> simplex(1).tolist()
-        [[1.0, -1.0]]
-    """
-    corners = dimensions + 1
-    centred = torch.eye(corners, dtype=torch.float64) - 1 / corners
-    # An orthonormal basis of all vectors whose entries add up to 0 (Helmert's, row by row).
-    basis = torch.zeros(dimensions, corners, dtype=torch.float64)
-    for row in range(dimensions):
-        basis[row, : row + 1] = 1.0
-        basis[row, row + 1] = -(row + 1.0)
-    coordinates = basis / basis.norm(dim=1, keepdim=True) @ centred
-    return coordinates / coordinates.norm(dim=0)
 
 
 def feature_share(

@@ -16,16 +16,12 @@ the same features. Training approaches the supremum from below. The predictions 
 sum into 2 · accuracy − 1 on the training rows.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector
+from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.data.synthetic import check_counts, check_shares
-from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
@@ -38,31 +34,35 @@ def random_labels(
     Task $t$ has for row $i$ the label $\sigma_i$ that is common to all tasks with probability
     $\rho$, and else one of its own, each 0 or 1 with probability ½. With $\rho = 0$ the tasks have
     nothing in common. With $\rho = 1$ they are one task: what one network fits for one of them it
-    fits for all, and sharing restricts nothing (the negative control).
+    fits for all, and sharing restricts nothing.
+
+    The tasks are the outputs of one, `noise`: a network with an output for each of them is hard
+    parameter sharing with linear heads.
 
     Arguments:
         inputs: of any shape; every row is labelled for every task.
         seed: of the labels; a task's own labels do not depend on how many tasks there are.
-        tasks: how many, named `noise_1`, `noise_2`, ….
+        tasks: how many.
         agreement: the dial ρ, between 0 and 1.
 
     Example:
-        >>> data = random_labels(torch.ones(6, 2), 0, tasks=2, agreement=1.0)
-        >>> torch.equal(data.targets["noise_1"], data.targets["noise_2"])
+        >>> labels = random_labels(torch.ones(6, 2), 0, tasks=2, agreement=1.0).targets["noise"]
+        >>> torch.equal(labels[:, 0], labels[:, 1])
         True
     """
     check_counts(tasks=tasks)
     check_shares(agreement=agreement)
     rows = len(inputs)
     common = _fair_labels(rows, seed, "common")
-    targets = {}
+    columns = []
     for number in range(1, tasks + 1):
         own = _fair_labels(rows, seed, "own", number)
         chosen = torch.rand(
             rows, generator=generator(seed, "random labels", "choice", number), dtype=torch.float64
         )
-        targets[f"noise_{number}"] = torch.where(chosen < agreement, common, own)
-    return MultiTaskData.multi_label([Task.binary(name) for name in targets], inputs, targets)
+        columns.append(torch.where(chosen < agreement, common, own))
+    noise = Task.binary("noise", outputs=tasks)
+    return MultiTaskData.multi_label([noise], inputs, {noise.name: torch.stack(columns, dim=1)})
 
 
 def _fair_labels(rows: int, seed: int, *purpose: str | int) -> Float[Tensor, " rows"]:
@@ -102,39 +102,25 @@ def reduced_rank_fit(
     return float(fitted / y.square().sum())
 
 
-def gradient_agreement(trunk: nn.Module, losses: Sequence[Float[Tensor, ""]]) -> float:
-    r"""How far the tasks pull a shared trunk in one direction: 1 when all pull alike.
+def equal_width(width: int, *, tasks: int, inputs: int) -> int:
+    r"""The width of a shared layer with as many parameters as the tasks' separate networks.
 
-    With $g_t$ the gradient of task t's loss by the trunk's parameters,
+    A network of one hidden layer with $w$ units has $(d + 1) w$ parameters in the layer and
+    $w + 1$ in a head of one output. $T$ of them have as many as one shared layer with $T$ heads at
 
-    $$\Big\lVert \sum_t g_t \Big\rVert \Big/ \sum_t \lVert g_t \rVert.$$
-
-    Gradients of T tasks that are orthogonal and equally long give $1 / \sqrt{T}$: of what each
-    task's noise asks of the trunk, the trunk receives that much.
+    $$w' = \frac{T (d + 2)}{d + 1 + T}\, w .$$
 
     Arguments:
-        trunk: what the tasks share; its parameters must need gradients.
-        losses: one a task, from one forward pass through the trunk.
+        width: $w$, of each separate network.
+        tasks: $T$, of one output each.
+        inputs: $d$.
 
-    Raises:
-        UsageError: where no loss depends on the trunk.
+    Returns:
+        The nearest whole number to $w'$.
 
     Example:
-        >>> trunk = nn.Linear(2, 1, bias=False)
-        >>> first, second = trunk(torch.eye(2))[:, 0]
-        >>> round(gradient_agreement(trunk, [first, second]), 4)
-        0.7071
+        >>> equal_width(2, tasks=8, inputs=20)
+        12
     """
-    parameters = list(trunk.parameters())
-    gradients = torch.stack(
-        [
-            parameters_to_vector(
-                torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
-            )
-            for loss in losses
-        ]
-    )
-    lengths = gradients.norm(dim=1).sum()
-    if not lengths > 0:
-        raise UsageError("No task has a gradient by the trunk: is it what the tasks share?")
-    return float(gradients.sum(0).norm() / lengths)
+    check_counts(width=width, tasks=tasks, inputs=inputs)
+    return round(tasks * (inputs + 2) * width / (inputs + 1 + tasks))

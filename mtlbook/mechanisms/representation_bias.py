@@ -43,6 +43,7 @@ def environment(
     overlap: float = 1.0,
     noise: float = 0.5,
     same_inputs: bool = False,
+    spanning: bool = False,
 ) -> SyntheticDataset:
     r"""Tasks drawn from one environment: they have a representation in common, and nothing else.
 
@@ -75,6 +76,9 @@ def environment(
         overlap: the dial $\rho$, between 0 and 1.
         noise: $\sigma$.
         same_inputs: all tasks have the inputs of the first; otherwise each has its own.
+        spanning: in each successive group of $k$ tasks the heads $a_t$ are orthogonal, so that $k$
+            tasks show every feature, all of them equally, and further tasks show no new one. The
+            first task's head stays as it is.
 
     Returns:
         A data set whose `features` hold $U$ for each task and whose `heads` hold $a_t$.
@@ -91,15 +95,30 @@ def environment(
     turned = torch.linalg.qr(normal(generator(seed, "representation"), inputs, 2 * features))[0]
     matrix = overlap * turned[:, :features] + sqrt(1 - overlap**2) * turned[:, features:]
 
-    x, noiseless, matrices, heads, targets = {}, {}, {}, {}, {}
+    heads = {name: normal(generator(seed, "head", name), features, 1)[:, 0] for name in tasks}
+    heads = {name: head / head.norm() for name, head in heads.items()}
+    if spanning:
+        heads = _orthogonal(heads, features)
+    x, noiseless, matrices, targets = {}, {}, {}, {}
     for name in tasks:
         x[name] = normal(generator(seed, "inputs", tasks[0] if same_inputs else name), rows, inputs)
-        head = normal(generator(seed, "head", name), features, 1)[:, 0]
-        matrices[name], heads[name] = matrix, head / head.norm()
+        matrices[name] = matrix
         noiseless[name] = (true_features(x[name], matrix) @ heads[name])[:, None]
         targets[name] = noiseless[name] + noise * normal(generator(seed, "noise", name), rows, 1)
     data = regressions(x[tasks[0]] if same_inputs else x, targets)
     return SyntheticDataset(data, noiseless, matrices, heads)
+
+
+def _orthogonal(heads: dict[str, Tensor], features: int) -> dict[str, Tensor]:
+    """The heads of each successive group of as many tasks as features, orthogonalised in order."""
+    made = {}
+    every = list(heads)
+    for first in range(0, len(every), features):
+        names = every[first : first + features]
+        directions, triangle = torch.linalg.qr(torch.stack([heads[name] for name in names], dim=1))
+        turned = directions * triangle.diagonal().sign()  # the first one keeps its sign
+        made |= dict(zip(names, turned.T, strict=True))
+    return made
 
 
 def true_features(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mtlbook.book import claims as ledger
-from mtlbook.book.claims import Claim, effect_text, markdown, merge, parse, read, record, table
+from mtlbook.book.claims import Claim, effect_text, merge, parse, read, record, table
 from mtlbook.errors import UsageError
 from mtlbook.statistics import Effect
 from tests.ledger_hygiene import FIELDS
@@ -95,7 +95,7 @@ def test_an_empty_file_has_no_claims():
         (CLAIM.replace('"real data"', '"mechanism off"'), "a control, and nothing else, has the"),
         (CLAIM + 'of = "3.1-a"', "a control, and nothing else, has the role"),
         (
-            CLAIM.replace("roles =", 'of = "3.1-a"\n#'),
+            CLAIM.replace("roles =", 'of = "3.1-a"\nroles = {}\n#'),
             "'3.1-overfitting' is the control of no claim",
         ),
         (CLAIM.replace("[[claim]]", "[[claims]]"), "unknown table 'claims'"),
@@ -195,20 +195,6 @@ def test_a_negligible_effect_has_nothing_to_survive():
 @pytest.mark.usefixtures("_no_claims")
 def test_an_empty_ledger_has_an_empty_table():
     assert len(table([])) == 0
-    assert len(markdown([]).splitlines()) == 2
-
-
-def test_the_markdown_shows_what_a_reader_asks_for(monkeypatch):
-    monkeypatch.setattr(ledger, "claims", lambda: parse(CLAIM))
-    text = markdown([result(p=0.0004), result(id="3.1-z", p=0.08, statement="a | b")])
-    row, other, _, footnote = text.splitlines()[2:]
-    assert row == (
-        "| 3.1 | Sharing a layer narrows the gap. | relatives | mechanism present "
-        "| +12.0 % [+8.0, +15.0] | 16 | < 0.001 | supported |"
-    )
-    assert "| a \\| b |" in other
-    assert other.endswith("| 0.080 | supported † |")
-    assert footnote.startswith("†")
 
 
 @pytest.mark.parametrize(

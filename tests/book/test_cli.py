@@ -314,7 +314,7 @@ def test_report_corrects_and_marks_and_updates_the_readme(clone: Path, mtlbook: 
     assert readme.startswith("before\n")
     assert readme.endswith("\nafter\n")
     assert "old" not in readme
-    assert "| 3.1 | weak | digits | real data |" in readme
+    assert "| harmful | 1 |" in readme
 
     run = clone / "elsewhere"
     run.mkdir()

@@ -164,6 +164,17 @@ def test_few_lines_are_named_at_their_ends_and_many_in_a_legend(draw):
     assert list(legend(figure)) == order
 
 
+def test_a_line_that_leaves_the_axes_is_named_where_it_leaves_them():
+    figure = sweep(ylim=(0, 2.5))  # soft sharing ends above
+    axes = axes_of(figure)
+    assert axes.get_ylim() == (0, 2.5)
+    assert names(figure) == METHODS
+    figure.draw_without_rendering()
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert axes.bbox.y0 - 1 < (box.y0 + box.y1) / 2 < axes.bbox.y1 + 20
+
+
 def test_lines_that_end_in_one_place_are_named_in_a_legend():
     together = runs().assign(error=runs()["error"] - runs()["method"].map(METHODS.index))
     figure = figures.sweep(

@@ -1,16 +1,28 @@
 """Wells, digits and Baxter's curve against what is known by construction or in closed form."""
 
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 
+from mtlbook.book.experiments.networks import mlp
 from mtlbook.book.experiments.representation_bias import (
+    ENVIRONMENTS,
+    TEST,
+    VALIDATION,
     descend,
     digit_environment,
     double_well,
+    head_error,
+    learnt_by,
+    new_tasks,
+    start_branches,
+    wells,
 )
+from mtlbook.book.page import Page
+from mtlbook.book.parameters import OneOf
 from mtlbook.data import embedded
 from mtlbook.errors import UsageError
 
@@ -45,6 +57,18 @@ def test_descent_follows_the_gradient():
     assert theta.grad is not None
     stepped = descend(theta.detach(), [0.0, 2.0], steps=1, step_size=0.01)
     torch.testing.assert_close(stepped, theta.detach() - 0.01 * theta.grad)
+
+
+def test_the_wells_of_a_figure_are_the_losses():
+    losses, ends = {"one": [0.0], "both": [0.0, 2.0]}, {"one": torch.tensor([1.0, -1.0])}
+    points, curves = wells(losses, ends)
+    assert points["θ"].tolist() == [1.0, -1.0]
+    assert points.loss.tolist() == [0.0, 0.0]
+    both = curves[curves.of == "both"]
+    theta = torch.tensor(both["θ"].to_numpy())
+    expected = double_well(theta, 0.0) + double_well(theta, 2.0)
+    np.testing.assert_allclose(both.loss, expected.numpy())
+    assert curves.loss.max() < 8
 
 
 def test_every_task_of_the_digits_parts_them_in_five_and_five():
@@ -115,3 +139,54 @@ def test_a_share_of_the_pixels_keeps_its_place(in_place):
 def test_impossible_digits_are_refused(wrong, message):
     with pytest.raises(UsageError, match=message):
         digit_environment(0, **{"tasks": range(1), "images": range(5)} | wrong)
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    monkeypatch.setenv("MTLBOOK_OUTPUT", str(tmp_path))
+    notebook = {"seeds": 3, "first_seed": 0, "device": "cpu", "dataset": "digits"}
+    return Page("4.4", notebook, dataset=OneOf("digits"))
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_more_examples_change_neither_validation_nor_test(env):
+    few, more = (new_tasks(env, 3, n, most=32) for n in (8, 32))
+    assert few.rows == 8 + VALIDATION + TEST
+    rest = VALIDATION + TEST
+    assert torch.equal(few.inputs[:8], more.inputs[:8])
+    assert torch.equal(few.inputs[-rest:], more.inputs[-rest:])
+    for task in few.tasks:
+        assert torch.equal(few.targets[task.name][-rest:], more.targets[task.name][-rest:])
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_sources_of_another_environment_look_different_and_new_tasks_do_not(env):
+    here, away = (env.sources(0, 4, 20, share) for share in (1.0, 0.0))
+    assert here.targets["sources"].shape == away.targets["sources"].shape == (20, 4)
+    assert not (
+        torch.equal(here.inputs, away.inputs)
+        and torch.equal(here.targets["sources"], away.targets["sources"])
+    )
+
+
+def test_a_layer_of_many_tasks_helps_and_one_of_another_environment_does_not(page):
+    env = ENVIRONMENTS["environment"]
+
+    def error(count, share=1.0):
+        layer = learnt_by(page, env, count, share)
+        data = partial(new_tasks, env, examples=32, most=32)
+        return head_error(data, layer, page.seeds, 32, [0.01, 0.1, 1.0])
+
+    many = error(16)
+    assert many.shape == (3,)
+    assert 0.25 < many.mean() < 0.6 < 0.9 < error(16, 0.0).mean()
+
+
+def test_a_network_starts_every_branch_from_its_seeds_trunk(page):
+    env = ENVIRONMENTS["environment"]
+    layer = learnt_by(page, env, 2, width=5)
+    model = mlp(new_tasks(env, 1, 8, 8), 1, width=5, branch_at=0)
+    start_branches(layer)(model, 1)
+    learnt = layer.model(1).get_parameter("trunk.0.0.weight")
+    for name in ("new_1", "new_2"):
+        assert torch.equal(model.get_parameter(f"branches.{name}.0.0.weight").double(), learnt)

@@ -49,17 +49,32 @@ def test_a_further_task_leaves_the_earlier_ones_as_they_were():
     torch.testing.assert_close(few.targets, many.targets[:, :2], atol=0, rtol=0)
 
 
-def test_relatedness_moves_the_functions_apart():
-    def mean_correlation(relatedness):
+def test_noise_correlates_in_the_training_rows_alone():
+    world = noisy_copies(0, tasks=2, train=9_000, validation=9_000, test=10, correlation=1.0)
+    train, validation, test = world.noise.split([9_000, 9_000, 10])
+    torch.testing.assert_close(train[:, 0], train[:, 1])
+    assert abs(float(correlations(validation)[0, 1])) < 0.03
+    torch.testing.assert_close(validation.std(0), torch.ones(2).double(), atol=0.03, rtol=0)
+    assert (test == 0).all()
+
+
+def test_less_in_common_moves_the_functions_apart():
+    def mean_correlation(**dials):
         worlds = [
-            noisy_copies(seed, tasks=2, train=2_000, validation=0, test=0, relatedness=relatedness)
+            noisy_copies(seed, tasks=2, train=2_000, validation=0, test=0, **dials)
             for seed in range(20)
         ]
         return np.mean([float(correlations(world.signals)[0, 1]) for world in worlds])
 
-    assert mean_correlation(1.0) > 1 - 1e-9
-    assert 0.4 < mean_correlation(0.8) < 0.95
-    assert abs(mean_correlation(0.0)) < 0.25
+    assert mean_correlation() > 1 - 1e-9
+    assert 0.4 < mean_correlation(shared_features=0.8, shared_heads=0.8) < 0.95
+    assert abs(mean_correlation(shared_features=0.0, shared_heads=0.0)) < 0.25
+
+
+def test_tasks_with_the_same_features_and_heads_of_their_own():
+    world = noisy_copies(0, tasks=3, train=500, validation=0, test=0, features=2, shared_heads=0.0)
+    # Three functions of two features: the third is a linear combination of the others.
+    assert int(torch.linalg.matrix_rank(world.signals)) == 2
 
 
 def test_the_three_forms_of_the_data_hold_the_same_targets():
@@ -155,7 +170,7 @@ def test_a_table_of_rote_learning_carries_all_of_its_noise():
         ({"correlation": 1.1}, "between 0 and 1"),
         ({"noise": -1.0}, "at least 0"),
         ({"coefficients": [1.0]}, "one a task"),
-        ({"relatedness": 2.0}, "between 0 and 1"),
+        ({"shared_heads": 2.0}, "between 0 and 1"),
     ],
 )
 def test_impossible_worlds_are_refused(options, message):
@@ -166,5 +181,5 @@ def test_impossible_worlds_are_refused(options, message):
 def test_no_task_measures_nothing():
     with pytest.raises(UsageError, match="No task measures F"):
         noise_variance([0.0, 0.0])
-    with pytest.raises(UsageError, match="cannot be test rows"):
+    with pytest.raises(UsageError, match="0 cannot be for validation and 4 for the test"):
         measured(0, torch.zeros(3, 1).double(), torch.zeros(3, 1).double(), test=4, noise=1.0)

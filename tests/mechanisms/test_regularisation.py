@@ -1,7 +1,6 @@
 """Random labels and the ability to fit them, against least squares and optimisation."""
 
 import itertools
-import math
 
 import pytest
 import torch
@@ -10,14 +9,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mtlbook.errors import UsageError
-from mtlbook.mechanisms.regularisation import gradient_agreement, random_labels, reduced_rank_fit
+from mtlbook.mechanisms.regularisation import equal_width, random_labels, reduced_rank_fit
 from mtlbook.randomness import generator
 
 INPUTS = torch.zeros(4000, 1)
 
 
-def agreeing(data, first: str, second: str) -> float:
-    return float((data.targets[first] == data.targets[second]).double().mean())
+def agreeing(data, first: int, second: int) -> float:
+    labels = data.targets["noise"]
+    return float((labels[:, first] == labels[:, second]).double().mean())
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.4, 1.0])
@@ -25,19 +25,22 @@ def test_two_tasks_agree_as_the_dial_says(rho):
     data = random_labels(INPUTS, 0, tasks=3, agreement=rho)
     # Both take the common label with probability ρ², and otherwise agree by chance.
     expected = rho**2 + (1 - rho**2) / 2
-    for pair in itertools.combinations(data.targets, 2):
+    for pair in itertools.combinations(range(3), 2):
         assert agreeing(data, *pair) == pytest.approx(expected, abs=0.03)
-    for labels in data.targets.values():
-        assert float(labels.mean()) == pytest.approx(0.5, abs=0.03)
+    torch.testing.assert_close(
+        data.targets["noise"].mean(0), torch.full((3,), 0.5).double(), atol=0.03, rtol=0.0
+    )
 
 
 def test_further_tasks_leave_the_earlier_ones_as_they_were():
-    few, many = (random_labels(INPUTS, 3, tasks=tasks, agreement=0.5) for tasks in (2, 5))
-    for name in few.targets:
-        assert torch.equal(few.targets[name], many.targets[name])
+    few, many = (
+        random_labels(INPUTS, seed, tasks=tasks, agreement=0.5).targets["noise"]
+        for seed, tasks in ((3, 2), (3, 5))
+    )
+    assert torch.equal(few, many[:, :2])
     other = random_labels(INPUTS, 4, tasks=2, agreement=0.5)
-    assert agreeing(other, "noise_1", "noise_2") < 0.7
-    assert not torch.equal(few.targets["noise_1"], other.targets["noise_1"])
+    assert agreeing(other, 0, 1) < 0.7
+    assert not torch.equal(few, other.targets["noise"])
 
 
 @given(st.integers(6, 12), st.integers(1, 4), st.integers(1, 4), st.integers(0, 9))
@@ -93,16 +96,16 @@ def test_directions_that_inputs_lack_fit_nothing():
     assert reduced_rank_fit(x, y, rank=2) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_gradients_that_agree_cancel_or_ignore_each_other():
-    trunk = nn.Linear(3, 1)
-    rows = trunk(torch.eye(3))[:, 0]
-    alike = gradient_agreement(trunk, [rows[0], 2 * rows[0]])
-    assert alike == pytest.approx(1.0)
-    assert gradient_agreement(trunk, [rows[0], -rows[0]]) == pytest.approx(0.0, abs=1e-6)
-    # The three weights are at right angles: take the bias, which all share, out.
-    plain = nn.Linear(3, 1, bias=False)
-    rows = plain(torch.eye(3))[:, 0]
-    assert gradient_agreement(plain, list(rows)) == pytest.approx(1 / math.sqrt(3))
+@pytest.mark.parametrize(("tasks", "width", "inputs"), [(8, 2, 20), (3, 16, 64), (1, 5, 3)])
+def test_a_shared_layer_of_equal_width_has_as_many_parameters(tasks, width, inputs):
+    def parameters(width, heads):
+        layer, head = nn.Linear(inputs, width), nn.Linear(width, heads)
+        return sum(each.numel() for each in (*layer.parameters(), *head.parameters()))
+
+    separate = tasks * parameters(width, 1)
+    wide = equal_width(width, tasks=tasks, inputs=inputs)
+    # The nearest whole width: half a unit more or less has half of its weights more or less.
+    assert abs(parameters(wide, tasks) - separate) <= (inputs + 1 + tasks) / 2
 
 
 @pytest.mark.parametrize(
@@ -111,12 +114,7 @@ def test_gradients_that_agree_cancel_or_ignore_each_other():
         (lambda: random_labels(INPUTS, 0, tasks=0), "at least 1, not 0"),
         (lambda: random_labels(INPUTS, 0, tasks=1, agreement=1.5), "between 0 and 1, not at 1.5"),
         (lambda: reduced_rank_fit(torch.eye(2), torch.eye(2), 0), "at least 1, not 0"),
-        (
-            lambda: gradient_agreement(
-                nn.Linear(1, 1), [torch.ones((), requires_grad=True).square()]
-            ),
-            "No task has a gradient by the trunk",
-        ),
+        (lambda: equal_width(0, tasks=2, inputs=3), "at least 1, not 0"),
     ],
 )
 def test_impossible_requests_are_refused(call, message):

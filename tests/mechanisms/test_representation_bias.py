@@ -67,6 +67,18 @@ def test_same_inputs_label_every_row_for_all():
     assert not torch.equal(other.inputs, data.inputs)
 
 
+def test_spanning_tasks_show_every_feature_equally():
+    names = [f"source_{number}" for number in range(1, 11)]
+    free = environment(1, tasks=names, rows=3)
+    made = environment(1, tasks=names, rows=3, spanning=True)
+    heads = torch.stack([made.heads[name] for name in names])
+    for group in (heads[:4], heads[4:8], heads[8:]):
+        torch.testing.assert_close(group @ group.T, torch.eye(len(group), dtype=torch.float64))
+    torch.testing.assert_close(made.heads["source_1"], free.heads["source_1"])
+    torch.testing.assert_close(made.heads["source_5"], free.heads["source_5"])
+    assert torch.equal(made.data.inputs, free.data.inputs)
+
+
 def test_signal_and_features_have_variance_1():
     world = environment(0, tasks=["a", "b"], rows=200_000, noise=0.5, same_inputs=True)
     phi = true_features(world.data.inputs, world.features["a"])

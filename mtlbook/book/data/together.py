@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.data.synthetic import (
     GAIN,
     SyntheticDataset,
@@ -116,6 +117,23 @@ def main_and_other_tasks(
         inputs.append(draw(rows, irrelevant, "irrelevant inputs"))
     data = regressions(torch.cat(inputs, dim=1), targets)
     return SyntheticDataset(data, noiseless, matrices, heads)
+
+
+def with_copies(made: SyntheticDataset, task: str, copies: int) -> MultiTaskData:
+    """A task and copies of it with the same noise: tasks from which nothing can be learnt.
+
+    Arguments:
+        made: whose inputs and targets are taken.
+        task: the name of the task.
+        copies: how many, `copy_1`, `copy_2`, … beside the task itself.
+
+    Example:
+        >>> made = main_and_other_tasks(0, Switches(), rows=5)
+        >>> [task.name for task in with_copies(made, "main_2", 2).tasks]
+        ['main_2', 'copy_1', 'copy_2']
+    """
+    names = [task, *(f"copy_{number}" for number in range(1, copies + 1))]
+    return regressions(made.data.inputs, dict.fromkeys(names, made.data.targets[task]))
 
 
 @lru_cache(maxsize=64)

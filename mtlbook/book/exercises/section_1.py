@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 
 
 def joint_loss(losses: Float[Tensor, " tasks"], weights: Float[Tensor, " tasks"]) -> Tensor:
@@ -14,9 +14,9 @@ def joint_loss(losses: Float[Tensor, " tasks"], weights: Float[Tensor, " tasks"]
     return (weights * losses).sum()
 
 
-def even_weights(initial_losses: Sequence[float]) -> list[float]:
-    """w_t = 1 / L_t(0), so that every weighted loss starts at 1."""
-    return [1 / loss for loss in initial_losses]
+def equalising_weights(scales: Sequence[float]) -> list[float]:
+    """w_t = 1 / s_t, so that every weighted loss has scale 1."""
+    return [1 / scale for scale in scales]
 
 
 def updates(steps: int, tasks: int, alternating: bool) -> tuple[int, int]:
@@ -28,6 +28,7 @@ def updates(steps: int, tasks: int, alternating: bool) -> tuple[int, int]:
     "1.a",
     "Write the joint loss of several tasks, given the vectors of their losses and weights.",
     reference=joint_loss,
+    hints=("It is one number: what an optimiser can minimise.", "Weigh each loss, then add up."),
 )
 def _check_joint_loss(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     losses = torch.tensor([2.0, 3.0, 5.0], requires_grad=True)
@@ -52,29 +53,34 @@ def _check_joint_loss(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 @exercise(
     "1.b",
-    "Given each task's loss before training, find weights under which every weighted loss starts "
-    "at 1.",
-    reference=even_weights,
+    "Given the scale of each task's loss, find weights under which each weighted loss has scale 1.",
+    reference=equalising_weights,
+    hints=("One weight for each task, and none depends on another.", "What times 8 gives 1?"),
 )
-def _check_even_weights(answer: Callable[[Sequence[float]], Sequence[float]]) -> None:
-    for initial in ([0.5, 8.0], [1.0, 125.0, 0.02]):
-        found = [float(weight) for weight in answer(initial)]
-        if len(found) != len(initial):
-            raise WrongAnswer(f"{len(initial)} losses need {len(initial)} weights")
-        weighted = [weight * loss for weight, loss in zip(found, initial, strict=True)]
+def _check_equalising_weights(answer: Callable[[Sequence[float]], Sequence[float]]) -> None:
+    for scales in ([0.5, 8.0], [1.0, 125.0, 0.02]):
+        found = [float(weight) for weight in answer(scales)]
+        if len(found) != len(scales):
+            raise WrongAnswer(f"{len(scales)} losses need {len(scales)} weights")
+        weighted = [weight * scale for weight, scale in zip(found, scales, strict=True)]
         if max(weighted) - min(weighted) > 1e-6 * max(map(abs, weighted)):
             raise WrongAnswer(
-                f"initial losses {initial} become {[float(f'{one:.3g}') for one in weighted]}: "
-                "not even"
+                f"the scales {scales} become {[float(f'{one:.3g}') for one in weighted]}: not equal"
             )
         if abs(weighted[0] - 1) > 1e-6:
-            raise WrongAnswer(f"the weighted losses are even but start at {weighted[0]:.3g}, not 1")
+            raise WrongAnswer(
+                f"the weighted losses have equal scales, but {weighted[0]:.3g}, not 1"
+            )
 
 
 @exercise(
     "1.c",
     "Count the updates of each head and of the shared layer in a number of optimiser steps.",
     reference=updates,
+    hints=(
+        "A joint step updates all heads and the shared layer.",
+        "In turns, a step updates one head. Which steps reach the shared layer?",
+    ),
 )
 def _check_updates(answer: Callable[[int, int, bool], tuple[int, int]]) -> None:
     head, shared = answer(300, 2, False)
@@ -92,3 +98,19 @@ def _check_updates(answer: Callable[[int, int, bool], tuple[int, int]]) -> None:
         )
     if tuple(answer(600, 3, True)) != (200, 600):
         raise WrongAnswer("your count holds for two tasks, but not for three")
+
+
+prediction(
+    "1.d",
+    "Keep the plain sum, and let the value's loss grow a hundredfold because its units change. "
+    "What happens to the label's test loss?",
+    choices=DIRECTIONS,
+    answer="rises",
+    because="The shared layer receives the sum of both gradients. The value's is now a hundred "
+    "times longer, so the layer learns the value's features, and the label has to make do with "
+    "them: its head still learns, but on a representation that another task has shaped.",
+    hints=(
+        "Nothing in the label's own data or loss has changed. What does it share?",
+        "Where does the sum of two gradients point when one of them is a hundred times longer?",
+    ),
+)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 
 
 def trainable_parameters(inputs: int, width: int, tasks: int) -> tuple[int, int]:
@@ -40,6 +40,10 @@ def common_slope(
     "Count the trainable parameters of a network with one hidden layer that several regressions "
     "share, and of a separate network for each.",
     reference=trainable_parameters,
+    hints=(
+        "A linear layer from m to n units has (m + 1) · n parameters.",
+        "How many trunks and how many heads are there in each case?",
+    ),
 )
 def _check_trainable_parameters(answer: Callable[[int, int, int], tuple[int, int]]) -> None:
     shared, separate = answer(20, 8, 16)
@@ -65,6 +69,7 @@ def _check_trainable_parameters(answer: Callable[[int, int, int], tuple[int, int
     "From the excess errors at several numbers of tasks N, estimate a and b of a + b/N by least "
     "squares.",
     reference=floor_and_slope,
+    hints=("The error is linear in something, but not in N.", "Fit a line through (1/N, error)."),
 )
 def _check_floor_and_slope(
     answer: Callable[[Sequence[int], Sequence[float]], tuple[float, float]],
@@ -88,6 +93,10 @@ def _check_floor_and_slope(
     "Find the slope that least squares on [x, e_t] finds, without any code: from inputs and "
     "targets alone, and the number of the data set that each row belongs to.",
     reference=common_slope,
+    hints=(
+        "What does an intercept do to the mean of its data set's residuals?",
+        "Then residuals have mean 0 in each data set: which shift of x and y does that allow?",
+    ),
 )
 def _check_common_slope(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
     draws = torch.Generator().manual_seed(0)
@@ -108,3 +117,19 @@ def _check_common_slope(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> N
             "an intercept for each data set takes up that data set's means: subtract them from "
             "its inputs and its targets, then fit a line through the origin"
         )
+
+
+prediction(
+    "3.1.d",
+    "Sixteen tasks without common features share a trunk of 8 units, which is widened to 64. What "
+    "happens to the error of tasks 1 and 2?",
+    choices=DIRECTIONS,
+    answer="falls",
+    because="Sixteen tasks with four features each need 64 features, and 8 units hold but a few: "
+    "the tasks compete for them. In the wide trunk each finds units of its own, and the error "
+    "returns to about that of two tasks.",
+    hints=(
+        "How many features do sixteen such tasks need in all?",
+        "What can a head do whose features are not in the trunk?",
+    ),
+)

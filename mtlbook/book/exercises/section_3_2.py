@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 from mtlbook.sharing.soft import SquaredDistance, TraceNorm
 
 
@@ -22,6 +22,10 @@ def pulled_together(
     "3.2.a",
     "Write the proximal map of the squared distance for the values of one weight in all tasks.",
     reference=pulled_together,
+    hints=(
+        "What stays as it is when all tasks are pulled together?",
+        "The mean stays. Set the derivative by a task's deviation from it to zero.",
+    ),
 )
 def check_pulled_together(answer: Callable[[Tensor, float, float], Tensor]) -> None:
     """Accept the map for two and for five tasks."""
@@ -49,6 +53,7 @@ def step_of_one_network(step_size: float, tasks: int) -> float:
     "With which step size does one network, trained on the sum of the tasks' losses, take the same "
     "steps as softly shared networks with λ = ∞ and step size η?",
     reference=step_of_one_network,
+    hints=("By how much does the mean of the networks move in a step?",),
 )
 def check_step_of_one_network(answer: Callable[[float, int], float]) -> None:
     """Accept η / T."""
@@ -73,6 +78,10 @@ def thresholded(
     "3.2.c",
     "Write the proximal map of the trace norm for a matrix of parameters × tasks.",
     reference=thresholded,
+    hints=(
+        "It acts on the singular values alone.",
+        "torch.linalg.svd(matrix, full_matrices=False) gives them; none may fall below 0.",
+    ),
 )
 def check_thresholded(answer: Callable[[Tensor, float], Tensor]) -> None:
     """Accept the thresholded matrix where one singular value falls to 0."""
@@ -89,3 +98,19 @@ def check_thresholded(answer: Callable[[Tensor, float], Tensor]) -> None:
         raise WrongAnswer("the larger singular values shrink, too: each by the amount")
     if not torch.allclose(new, TraceNorm(1.0).shrink(matrix, amount)):
         raise WrongAnswer("lower the singular values, keep the singular vectors, and multiply out")
+
+
+prediction(
+    "3.2.d",
+    "Tasks with ρ = 0.9 are nearly the same. Turn λ from 0.1 to ∞, one network for all. What "
+    "happens to the excess error?",
+    choices=DIRECTIONS,
+    answer="rises",
+    because="A correlation of 0.9 between weights still leaves the tasks' targets well apart, and "
+    "one network cannot follow them. What it saves in variance it loses in bias: at ρ = 0.9 the "
+    "bias is larger, at ρ = 1 there is none.",
+    hints=(
+        "What can networks at λ = ∞ not do that networks at λ = 0.1 can?",
+        "How large is √(1 − ρ), the weight of what is a task's own, at ρ = 0.9?",
+    ),
+)

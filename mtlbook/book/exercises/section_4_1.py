@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 
 
 def common_estimate(
@@ -21,6 +21,10 @@ def common_estimate(
     "4.1.a",
     "Write the least-squares estimate of F(x) from all tasks' targets and their factors.",
     reference=common_estimate,
+    hints=(
+        "Minimise the sum over the tasks of (y_k − c_k f)², for each row, over f.",
+        "The derivative is 0 where f Σ_k c_k² = Σ_k c_k y_k.",
+    ),
 )
 def check_common_estimate(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Accept Σ_k c_k y_k / Σ_k c_k², for targets with noise, too."""
@@ -51,6 +55,7 @@ CORRELATION = 3 / 7
     "Eight tasks with equal factors are worth only two with independent noise. How strongly does "
     "their noise correlate?",
     reference=CORRELATION,
+    hints=("Solve the design effect, K / (1 + (K − 1) ρ) = 2, for ρ.",),
 )
 def check_correlation(answer: float | int) -> None:
     """Accept 3/7, also rounded to two decimals."""
@@ -64,6 +69,21 @@ def check_correlation(answer: float | int) -> None:
         )
 
 
+prediction(
+    "4.1.c",
+    "Half of the noise is common to all tasks (ρ = 0.5). What happens to the relative error "
+    "reduction by eight measurements of one function?",
+    choices=DIRECTIONS,
+    answer="falls",
+    because="Eight tasks whose noise correlates by 0.5 are worth 8 / (1 + 7 · 0.5) = 1.8 tasks "
+    "with independent noise: the common half stays in every average, however many tasks there are.",
+    hints=(
+        "Which part of the noise does an average of eight measurements not touch?",
+        "Put ρ = 0.5 and K = 8 into K / (1 + (K − 1) ρ).",
+    ),
+)
+
+
 def examples_needed(
     error: float, small: float, error_small: float, large: float, error_large: float
 ) -> float:
@@ -73,10 +93,11 @@ def examples_needed(
 
 
 @exercise(
-    "4.1.c",
+    "4.1.d",
     "Write the effective sample size between two points of a learning curve that follows a power "
     "law.",
     reference=examples_needed,
+    hints=("A power law is a straight line in the logarithms of examples and error.",),
 )
 def check_examples_needed(answer: Callable[[float, float, float, float, float], float]) -> None:
     """Accept the inverse of two power laws."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 from mtlbook.sharing.input_lasso import InputLasso
 
 
@@ -25,6 +25,10 @@ def input_gradient(
     "4.2.a",
     "Write the input gradient of a network with one hidden layer of tanh units at one input.",
     reference=input_gradient,
+    hints=(
+        "The derivative of tanh(u) is 1 − tanh²(u).",
+        "Each hidden unit contributes its head weight, times its slope, times its row of W.",
+    ),
 )
 def check_input_gradient(answer: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> None:
     """Accept what automatic differentiation gives, at a place where the units are curved."""
@@ -59,6 +63,10 @@ def shortened(
     "4.2.b",
     "Write the proximal map of the lasso over inputs for a first layer's weights.",
     reference=shortened,
+    hints=(
+        "Multiply each column by a number between 0 and 1.",
+        "The number is 1 − amount / length, or 0 where that is negative.",
+    ),
 )
 def check_shortened(answer: Callable[[Tensor, float], Tensor]) -> None:
     """Accept columns that are shortened, or 0, among them one that is 0 already."""
@@ -86,6 +94,7 @@ def tasks_needed(examples: float) -> float:
     "4.2.c",
     "How many tasks with 50 examples each sort the inputs as well as one task with `examples`?",
     reference=tasks_needed,
+    hints=("By how many standard deviations does a relevant input stand out in S_j?",),
 )
 def check_tasks_needed(answer: Callable[[float], float]) -> None:
     """Accept the square of the ratio."""
@@ -101,3 +110,16 @@ def check_tasks_needed(answer: Callable[[float], float]) -> None:
             "K tasks with n examples stand out by √(K/2) · n r²/v standard deviations: for which K "
             "and n = 50 is that as much as one task's?"
         )
+
+
+prediction(
+    "4.2.d",
+    "More tasks use the same inputs, from 1 to 16, with 30 examples. What happens to the share of "
+    "relevant inputs among the four with most evidence?",
+    choices=DIRECTIONS,
+    answer="rises",
+    because="Every task's squared covariances add to the evidence for the same inputs, while what "
+    "fits one task's labels by chance is another input for each. Copies of one task would leave "
+    "the share where it is: all their sums of squares are multiples of the same one.",
+    hints=("What do the squares of a relevant input and of an irrelevant one add up to?",),
+)

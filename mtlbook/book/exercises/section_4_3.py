@@ -1,4 +1,4 @@
-"""Exercises of section 4.3, eavesdropping."""
+"""The exercises of section 4.3, eavesdropping."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 
 
 def heard(
@@ -22,6 +22,10 @@ def heard(
     "4.3.a",
     "Return the directions of the easy task's features at a given overlap with the hard task's.",
     reference=heard,
+    hints=(
+        "The easy task's features must keep variance 1, or it becomes a noisier task.",
+        "The two weights' squares add up to 1.",
+    ),
 )
 def check_heard(answer: Callable[[Tensor, Tensor, float], Tensor]) -> None:
     """Accept orthonormal directions with the right cosine, from the ends of the dial to between."""
@@ -57,6 +61,10 @@ def convexity(
     "4.3.b",
     "Write the error of the hint that the target is convex, from values at two points and midway.",
     reference=convexity,
+    hints=(
+        "Convexity is an inequality, like monotonicity.",
+        "Of a convex function the value midway lies below the mean of the two values.",
+    ),
 )
 def check_convexity(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
     """Accept the penalty on a parabola, a line, a cap, and a batch of them."""
@@ -93,6 +101,10 @@ def error_with_a_false_hint(strength: float, even_part: float, noise: float) -> 
     "4.3.c",
     "Which mean squared error is left where a target with an even part is hinted to be odd?",
     reference=error_with_a_false_hint,
+    hints=(
+        "The odd part of f is not touched by the penalty.",
+        "The even part e(x) appears in the penalty as 2 e(x).",
+    ),
 )
 def check_error_with_a_false_hint(answer: Callable[[float, float, float], float]) -> None:
     """Accept σ² + δ² (4λ / (1 + 4λ))²."""
@@ -107,3 +119,15 @@ def check_error_with_a_false_hint(answer: Callable[[float, float, float], float]
                 "at a finite λ the even part only shrinks: minimise (e − δ)² + λ (2e)² over e, and "
                 "take the squared error alone, without the penalty"
             )
+
+
+prediction(
+    "4.3.d",
+    "The target has an even part, and the hint still says that it is odd. From 20 examples to 320, "
+    "where does the error reduction by the hint go?",
+    choices=DIRECTIONS,
+    answer="falls",
+    because="With few examples a wrong bias may still be better than the noise that it keeps out. "
+    "More examples take the noise away and leave the bias: the hint costs more and more.",
+    hints=("Which part of the error do more examples remove, variance or bias?",),
+)

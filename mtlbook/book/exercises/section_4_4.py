@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 from mtlbook.mechanisms.representation_bias import environment
 
 
@@ -23,6 +23,10 @@ def joint_minima(c: float) -> list[float]:
     "4.4.a",
     "Write the function that returns all minima of (θ² − 1)² + ((θ − c)² − 1)² in ascending order.",
     reference=joint_minima,
+    hints=(
+        "Put u = θ − c/2; the derivative is 8u (u² + 3c²/4 − 1).",
+        "For which c is u² = 1 − 3c²/4 possible?",
+    ),
 )
 def check_joint_minima(answer: Callable[[float], list[float]]) -> None:
     """Accept the minima for centres that are near, far and equal."""
@@ -60,6 +64,7 @@ def explained_share(
     "Write the explained share of the signal's variance, on average over tasks, for a trunk that "
     "spans W in an environment with the representation U.",
     reference=explained_share,
+    hints=("Project U a on W.", "What is the mean of a aᵀ over the unit sphere?"),
 )
 def check_explained_share(answer: Callable[[Tensor, Tensor], float]) -> None:
     """Accept the mean squared cosine, for subspaces of equal and of different dimensions."""
@@ -90,6 +95,7 @@ def tasks_needed(a: float, b: float, s: float) -> int:
     "4.4.c",
     "Write the smallest whole number of tasks K for which a + b/K is at most (1 + s) a.",
     reference=tasks_needed,
+    hints=("b/K must be at most s·a.",),
 )
 def check_tasks_needed(answer: Callable[[float, float, float], int]) -> None:
     """Accept the least whole number, also where the quotient is whole or below 1."""
@@ -101,3 +107,16 @@ def check_tasks_needed(answer: Callable[[float, float, float], int]) -> None:
         raise WrongAnswer("K is whole, and rounding down would leave the error above the bound")
     if answer(0.5, 0.0, 0.125) != 1:
         raise WrongAnswer("at least one task must have learnt the representation")
+
+
+prediction(
+    "4.4.d",
+    "The centre of the second well moves from 0.5 up to 2. What happens to the number of minima in "
+    "which joint training ends?",
+    choices=DIRECTIONS,
+    answer="falls",
+    because="Up to c = 2/√3 ≈ 1.15 the tasks are so alike that they agree on two minima, and the "
+    "start decides between them, as for a task alone. Tasks that differ more have only one in "
+    "common. Tasks that are too alike do not choose among representations.",
+    hints=("How many minima has the sum of two equal wells?",),
+)

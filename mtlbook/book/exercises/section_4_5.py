@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 
 
 def best_correlation(x: Float[Tensor, "rows inputs"], sigma: Float[Tensor, " rows"]) -> float:
@@ -19,15 +19,14 @@ def equal_width(tasks: int, width: int, inputs: int) -> float:
     return tasks * (inputs + 2) * width / (inputs + 1 + tasks)
 
 
-def linear_shares(rows: int, inputs: int, r: float) -> tuple[float, float]:
-    """A random target has inputs / rows of its square in the span; one feature fits one target."""
-    return inputs / rows, r**2 / 2
-
-
 @exercise(
     "4.5.a",
-    "Find the best correlation with given coins within the linear functions of unit norm.",
+    "Find the best correlation with given signs within the linear functions of unit norm.",
     reference=best_correlation,
+    hints=(
+        "The sum is linear in w: pull w out of it.",
+        "Which unit vector has the largest product with a given vector?",
+    ),
 )
 def _check_best_correlation(answer: Callable[[Tensor, Tensor], float]) -> None:
     draws = torch.Generator().manual_seed(0)
@@ -52,6 +51,10 @@ def _check_best_correlation(answer: Callable[[Tensor, Tensor], float]) -> None:
     "4.5.b",
     "Find the width of a shared layer that has as many parameters as separate networks.",
     reference=equal_width,
+    hints=(
+        "A separate network has (inputs + 1) width + width + 1 parameters.",
+        "The shared one has (inputs + 1) w in the layer and w + 1 in each head.",
+    ),
 )
 def _check_equal_width(answer: Callable[[int, int, int], float]) -> None:
     for tasks, width, inputs in ((8, 8, 20), (2, 16, 64), (1, 5, 3)):
@@ -67,25 +70,13 @@ def _check_equal_width(answer: Callable[[int, int, int], float]) -> None:
             )
 
 
-@exercise(
+prediction(
     "4.5.c",
-    "Say which share of random targets a linear network with shared features fits.",
-    reference=linear_shares,
+    "All eight tasks get the same random labels. Where does the fit of the shared layer of the "
+    "same width go, compared with labels of their own?",
+    choices=DIRECTIONS,
+    answer="rises",
+    because="The tasks are now one task. What one network of that width can fit for one of them it "
+    "fits for all: sharing restricts only where tasks ask for different things.",
+    hints=("How many different labellings does the layer have to serve?",),
 )
-def _check_linear_shares(answer: Callable[[int, int, float], tuple[float, float]]) -> None:
-    for rows, inputs, r in ((128, 20, 0.4), (50, 10, 0.5)):
-        expected, single = answer(rows, inputs, r)
-        if abs(expected - (inputs / rows) ** 0.5) < 1e-9:
-            raise WrongAnswer("the share of the squared size, not of the size")
-        if abs(expected - inputs / rows) > 1e-9:
-            raise WrongAnswer(
-                "with a feature for each task nothing restrains the fit: it is the projection of a "
-                "random vector of `rows` entries onto `inputs` directions"
-            )
-        if abs(single - r**2) < 1e-9:
-            raise WrongAnswer("one feature fits one of the two targets, and there are two")
-        if abs(single - r**2 / 2) > 1e-9:
-            raise WrongAnswer(
-                "two directions at right angles and equally long: the largest singular value is "
-                "the length of one of them; divide by the squared size of both targets"
-            )

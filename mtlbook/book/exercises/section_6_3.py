@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 
 
 def mixed_by_channel(
@@ -23,6 +23,10 @@ def mixed_by_channel(
     "Write the cross-stitch unit with an α for each channel, x̃_ic = Σ_j α_ijc x_jc, for features "
     "of the shape (columns, examples, channels, height, width).",
     reference=mixed_by_channel,
+    hints=(
+        "Give α axes of length one for the examples, the height and the width.",
+        "α[:, :, None, :, None, None] * features has an axis for takers and one for givers.",
+    ),
 )
 def check_mixed_by_channel(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Accept the unit for two columns and for three."""
@@ -60,6 +64,10 @@ def units_of_a_split(shared: int, stages: int) -> Float[Tensor, "stages columns 
     "Give the units, (stages, 2, 2), with which a cross-stitch network of two columns computes "
     "what a split network does: the first stages shared (those of column 1), the others apart.",
     reference=units_of_a_split,
+    hints=(
+        "Most units are the identity: only one has something to do.",
+        "Behind the last shared stage both columns go on from what column 1 computed.",
+    ),
 )
 def check_units_of_a_split(answer: Callable[[int, int], Tensor]) -> None:
     """Accept any units with which both predictions are those of the split network."""
@@ -96,6 +104,10 @@ def gradient_of_alpha(
     "Write the gradient of the loss by a layer's α from the features x and the loss's gradient by "
     "the mixtures x̃, both of the shape (columns, examples, channels).",
     reference=gradient_of_alpha,
+    hints=(
+        "By the chain rule, ∂x̃_i / ∂α_ij = x_j at each example and channel.",
+        "A matrix product of both, flattened behind the first axis, sums over all places.",
+    ),
 )
 def check_gradient_of_alpha(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Accept what automatic differentiation gives."""
@@ -113,3 +125,15 @@ def check_gradient_of_alpha(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
         raise WrongAnswer("the sum over examples and channels, not the mean: α is used in each")
     if not torch.allclose(found, alpha.grad):
         raise WrongAnswer("by the chain rule, ∂L/∂α_ij sums ∂L/∂x̃_i times x_j over all places")
+
+
+prediction(
+    "6.3.d",
+    "Give the task with few labels ten times as many, labels = 600. What happens to the relative "
+    "reduction of its loss by cross-stitch units?",
+    choices=DIRECTIONS,
+    answer="falls",
+    because="It falls: with 600 labels the task's own column learns the common features by itself, "
+    "and the other column has little to add.",
+    hints=("What can the other column know that 600 labels cannot tell?",),
+)

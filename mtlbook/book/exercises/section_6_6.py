@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.book.exercises import WrongAnswer, exercise
+from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 from mtlbook.tasks import Task
 from mtlbook.weighting.uncertainty import UncertaintyWeighting
 
@@ -23,6 +23,7 @@ def joint_loss(
     "Write the objective for regressions, Σ_t L_t / (2σ_t²) + log σ_t, from the vectors of L_t and "
     "s_t = log σ_t².",
     reference=joint_loss,
+    hints=("What is σ² in terms of s?", "log σ = s / 2, and the sum runs over the tasks."),
 )
 def check_joint_loss(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Accept the value of the package's weighting for two and for three tasks."""
@@ -53,6 +54,10 @@ def weight_without_halves(loss: float) -> float:
     "6.6.b",
     "At the best s of exp(-s) L + s, what is the weight of the loss L?",
     reference=weight_without_halves,
+    hints=(
+        "Set the derivative with respect to s to zero.",
+        "Then exp(s) = L: the weight is exp(-s).",
+    ),
 )
 def check_weight_without_halves(answer: Callable[[float], float]) -> None:
     """Accept 1 / L."""
@@ -81,6 +86,10 @@ def balanced_start(
     "6.6.c",
     "With which s_t must training start so that the objective is at its minimum by s?",
     reference=balanced_start,
+    hints=(
+        "Each task's term is c exp(-s) L + s / 2: set its derivative with respect to s to zero.",
+        "The minimum lies at exp(s) = 2 c L.",
+    ),
 )
 def check_balanced_start(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Accept log 2cL, for a regression and two classifications."""
@@ -103,3 +112,16 @@ def check_balanced_start(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
         "the weighted losses c exp(-s) L are not equal: at the minimum σ² is L for a regression "
         "and 2L for a classification; how do you write both with the factor c?"
     )
+
+
+prediction(
+    "6.6.d",
+    "Let the quiet task have the large scale, noise = [1.0, 0.3]. What happens to the reduction of "
+    "the loss by learnt against equal weights?",
+    choices=DIRECTIONS,
+    answer="falls",
+    because="It falls to about 0. Equal weights now favour the task with little noise, from which "
+    "there is more to learn. Learnt weights make the losses count alike and take that away: they "
+    "cannot tell a large loss that is noise from one that is signal.",
+    hints=("Which task gives most of the gradient under equal weights, and is it noise?",),
+)

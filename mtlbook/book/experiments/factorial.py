@@ -10,20 +10,20 @@ from mtlbook.errors import UsageError
 
 
 def half_fraction(factors: Sequence[str]) -> list[dict[str, bool]]:
-    r"""Half of all on-off combinations of the factors, the one in which all are off among them.
+    r"""Half of all on-off combinations of the factors, the one in which all are on among them.
 
-    The combinations with an even number of factors switched on. For five factors this is the design
-    of resolution V (Box and Hunter, 1961): no effect of one factor, nor any interaction of two, is
-    mixed up with another one of these, only with interactions of three and more.
+    The combinations in which the number of factors that are off is even. For five factors this is
+    the design of resolution V (Box and Hunter, 1961): no effect of one factor, nor any interaction
+    of two, is mixed up with another one of these, only with interactions of three and more.
 
     Example:
         >>> [sum(run.values()) for run in half_fraction(["a", "b", "c"])]
-        [0, 2, 2, 2]
+        [1, 1, 1, 3]
     """
     return [
         dict(zip(factors, levels, strict=True))
         for levels in product([False, True], repeat=len(factors))
-        if sum(levels) % 2 == 0
+        if levels.count(False) % 2 == 0
     ]
 
 

@@ -1,19 +1,30 @@
-"""Section 4.4 beside its environment: Caruana's argument in one dimension, and real images."""
+"""Section 4.4's experiment: Caruana's argument in one dimension, and two environments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
+import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from mtlbook.book.experiments.networks import mlp
+from mtlbook.book.experiments.results import Trained, trained_network
+from mtlbook.book.experiments.training import adamw, train
+from mtlbook.book.page import Page
 from mtlbook.data import embedded
-from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.synthetic import check_shares
 from mtlbook.errors import UsageError
+from mtlbook.mechanisms.representation_bias import environment
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
+from mtlbook.training.results import Fit
+from mtlbook.transfer.fine_tuning import Start
+from mtlbook.transfer.linear_probe import hidden_layer, tuned_head
 
 # The 126 groups of five digits that hold the 0; with the other five each parts the ten in two.
 _GROUPS = [(0, *others) for others in combinations(range(1, 10), 4)]
@@ -45,6 +56,21 @@ def descend(
         pull = sum(4 * (theta - c) * ((theta - c).square() - 1) for c in centres)
         theta = theta - step_size * pull
     return theta
+
+
+def wells(
+    losses: Mapping[str, Sequence[float]], ends: Mapping[str, Float[Tensor, " starts"]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """For a figure: where descents ended, and the losses, each by name the centres of its wells."""
+    grid = torch.linspace(-1.6, 3.6, 200, dtype=torch.float64)
+
+    def frame(name: str, theta: Tensor) -> pd.DataFrame:
+        loss = torch.stack([double_well(theta, centre) for centre in losses[name]]).sum(0)
+        return pd.DataFrame({"θ": theta, "loss": loss, "of": name})
+
+    points = [frame(name, end) for name, end in ends.items()]
+    curves = [frame(name, grid) for name in losses]
+    return pd.concat(points), pd.concat(curves).query("loss < 8").assign(what="loss")
 
 
 def digit_environment(
@@ -94,6 +120,150 @@ def digit_environment(
         digits.inputs[chosen][:, place],
         {name: target.double() for name, target in targets.items()},
     )
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Tasks that learn a representation, and new tasks that shall use it.
+
+    Attributes:
+        name: what its results are recorded as.
+        elsewhere: the same for the representation of the other environment.
+        sources: the data of so many source tasks for a seed, with labels of all tasks on each of
+            so many rows; the last argument is the share of the environment that is the new tasks'.
+        new: two new tasks of a seed, with so many rows.
+        rows: training rows of the sources.
+        weight_decay: of the representation, from pilots on other seeds.
+    """
+
+    name: str
+    elsewhere: str
+    sources: Callable[[int, int, int, float], MultiTaskData]
+    new: Callable[[int, int], MultiTaskData]
+    rows: int
+    weight_decay: float
+
+
+def one_head(data: MultiTaskData) -> MultiTaskData:
+    """Tasks on the same rows as one task with an output each: the same function, the same loss."""
+    targets = torch.cat(list(data.targets.values()), dim=1)
+    task = Task.regression("sources", outputs=len(data.tasks))
+    return MultiTaskData.multi_label([task], data.inputs, {"sources": targets})
+
+
+def source_names(count: int) -> list[str]:
+    """The names of the first so many source tasks of the constructed environment."""
+    return [f"source_{number}" for number in range(1, count + 1)]
+
+
+def _constructed_sources(seed: int, count: int, rows: int, overlap: float) -> MultiTaskData:
+    names = source_names(count)
+    made = environment(
+        seed, tasks=names, rows=rows, overlap=overlap, same_inputs=True, spanning=True
+    )
+    return one_head(made.data)
+
+
+def _constructed_new(seed: int, rows: int) -> MultiTaskData:
+    return environment(seed, tasks=["new_1", "new_2"], rows=rows, same_inputs=True).data
+
+
+# The images that source tasks see; new tasks see others.
+_SOURCE_IMAGES = 350
+
+
+def _digit_sources(seed: int, count: int, rows: int, in_place: float) -> MultiTaskData:
+    tasks, images = range(2, 2 + count), range(min(rows, _SOURCE_IMAGES))
+    return one_head(digit_environment(seed, tasks=tasks, images=images, in_place=in_place))
+
+
+def _new_digits(seed: int, rows: int) -> MultiTaskData:
+    images = range(_SOURCE_IMAGES, _SOURCE_IMAGES + rows)
+    return digit_environment(seed, tasks=range(2), images=images)
+
+
+ENVIRONMENTS = {
+    "environment": Environment(
+        "constructed",
+        "another environment",
+        _constructed_sources,
+        _constructed_new,
+        rows=100,
+        weight_decay=1.0,
+    ),
+    "digits": Environment(
+        "digits",
+        "digits, pixels shuffled",
+        _digit_sources,
+        _new_digits,
+        rows=300,
+        weight_decay=0.1,
+    ),
+}
+
+
+# Of the new tasks: 64 examples to choose settings by, and those of the test.
+VALIDATION, TEST = 64, 500
+
+
+def new_tasks(env: Environment, seed: int, examples: int, most: int) -> MultiTaskData:
+    """The first examples of two new tasks; validation and test examples are those of any number."""
+    kept = torch.cat([torch.arange(examples), most + torch.arange(VALIDATION + TEST)])
+    return env.new(seed, most + VALIDATION + TEST).subset(kept)
+
+
+def learnt_by(
+    page: Page, env: Environment, count: int, share: float = 1.0, *, width: int = 16
+) -> Fit:
+    """The layer that so many source tasks learn together, for each seed.
+
+    Arguments:
+        page: whose seeds and device are used.
+        env: the environment.
+        count: K.
+        share: how much of the environment is the new tasks'.
+        width: of the layer.
+    """
+    return train(
+        page,
+        mlp,
+        lambda seed: env.sources(seed, count, env.rows + 50, share),
+        width=width,
+        split=Holdout(train=env.rows, validation=50, test=0),
+        optimiser=adamw(0.02, env.weight_decay),
+        steps=400,
+        validate_every=10,
+        patience=10,
+    )
+
+
+def head_error(
+    data: Callable[[int], MultiTaskData],
+    trained: Trained,
+    seeds: Sequence[int],
+    examples: int,
+    penalties: Sequence[float],
+) -> Float[np.ndarray, "seeds"]:
+    """The test error of heads on frozen layers, averaged over the new tasks, for each seed."""
+    found = []
+    for seed in seeds:
+        own = data(seed)
+        targets = torch.cat(list(own.targets.values()), dim=1)
+        hidden = hidden_layer(trained_network(trained, seed).get_submodule("trunk"), own.inputs)
+        predicted = tuned_head(hidden, targets, examples, VALIDATION, penalties)
+        found.append(float((predicted - targets[-TEST:]).square().mean()))
+    return np.array(found)
+
+
+def start_branches(trained: Fit) -> Start:
+    """Start every branch of a network from the trunk that the same seed's training learnt."""
+
+    def start(model: nn.Module, seed: int) -> None:
+        state = trained.model(seed).get_submodule("trunk").state_dict()
+        for branch in model.get_submodule("branches").children():
+            branch.load_state_dict(state)
+
+    return start
 
 
 @cache

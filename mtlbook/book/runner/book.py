@@ -122,7 +122,7 @@ def read_chapter(path: Path, section: str) -> Chapter:
         raise UsageError(f"{path.name}: {error}") from error
     return Chapter(
         section=section,
-        title=_title(cells, path),
+        title=_title(cells, path, section),
         path=path,
         source=source,
         parameters=_parameters(cells, path),
@@ -131,11 +131,14 @@ def read_chapter(path: Path, section: str) -> Chapter:
     )
 
 
-def _title(cells: Sequence[Cell], path: Path) -> str:
+def _title(cells: Sequence[Cell], path: Path, section: str) -> str:
+    """The title, without the section's number that it may begin with: it is shown beside it."""
     for cell in cells:
         heading = re.search(r"^# +(.+)$", cell.source, re.MULTILINE)
         if cell.kind == "markdown" and heading:
-            return heading[1].strip()
+            title = heading[1].strip()
+            number = re.match(rf"(?:§ ?)?{re.escape(section)}(?!\.?\d)[\s.:·–—]+(?=\S)", title)
+            return title[number.end() :] if number else title
     return path.stem
 
 

@@ -27,12 +27,15 @@ NO_TABLES = {".py", ".pyc", ".typed"}
 SHOWING = (
     "mtlbook.book.card",
     "mtlbook.book.diagram",
+    "mtlbook.book.drawing",
     "mtlbook.book.exercises",
     "mtlbook.book.figures",
     "mtlbook.book.ledger",
     "mtlbook.book.progress",
     "mtlbook.book.replication",
     "mtlbook.book.runner",
+    "mtlbook.book.table",
+    "mtlbook.book.vanishing_line",
 )
 """Modules and packages that no effect can depend on: they draw, ask, print, or execute."""
 

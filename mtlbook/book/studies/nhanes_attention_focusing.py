@@ -11,8 +11,10 @@ Methods, all with one hidden layer of tanh units:
 * `alone`: a network for the diagnosis;
 * `with the answers`: hard parameter sharing by the diagnosis and the nine answers of the person
   whose diagnosis it is: all tasks look at the same inputs;
-* `with answers of others`: the control. The nine answers are those of the person whom the copy
-  shows, so that answers and diagnosis have no relevant input in common.
+* `with copies`: the control. Nine copies of the diagnosis take the place of the answers: the same
+  network, trained in the same way, and no evidence that the diagnosis alone has not got;
+* `with answers of others`: the nine answers are those of the person whom the permuted copy shows,
+  so that answers and diagnosis have no relevant input in common.
 
 Each method has the trials of `TRIALS` (width, step size, weight decay, strength of a lasso over the
 inputs), trained by gradient descent on all rows; the least logistic loss of the diagnosis on the
@@ -28,7 +30,7 @@ rows; Sobol' and Kucherenko, 2009). A share of 0.5 is no preference for the real
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import pandas as pd
@@ -38,6 +40,7 @@ from torch import nn
 
 from mtlbook.book.data import nhanes
 from mtlbook.book.data.disguised import disguised
+from mtlbook.book.experiments.attention_focusing import copies
 from mtlbook.book.experiments.mean_loss_descent import mean_loss_descent
 from mtlbook.book.experiments.networks import hard_sharing
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
@@ -56,6 +59,7 @@ DATA = ("nhanes_2017",)
 SEEDS = 10
 
 DIAGNOSIS = "diagnosis"
+COPIES = "with copies"
 EXAMPLES = (500, 2000)
 VALIDATION = 1000
 TEST = 2000
@@ -90,6 +94,7 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
     methods = {
         "alone": (same, [DIAGNOSIS]),
         "with the answers": (same, [*answers, DIAGNOSIS]),
+        COPIES: (same, [*answers, DIAGNOSIS]),
         "with answers of others": (
             dict.fromkeys(answers, 1) | {DIAGNOSIS: 0},
             [*answers, DIAGNOSIS],
@@ -98,7 +103,8 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
     rows = []
     for examples in EXAMPLES:
         for method, (looks_at, tasks) in methods.items():
-            measured = _method(table, looks_at, tasks, examples, seeds, device)
+            copied = method == COPIES
+            measured = _method(table, looks_at, tasks, examples, seeds, device, copied=copied)
             rows += [{"examples": examples, "method": method, **row} for row in measured]
     return pd.DataFrame(rows)
 
@@ -110,13 +116,16 @@ def _method(
     examples: int,
     seeds: Sequence[int],
     device: str,
+    *,
+    copied: bool,
 ) -> list[dict[str, object]]:
     """What the trial that validation data choose gives for each seed."""
     split = Holdout(train=examples, validation=VALIDATION, test=TEST)
 
     @cache
     def made(seed: int) -> SyntheticDataset:
-        return disguised(table, seed, looks_at=looks_at, blocks=2, split=split)
+        found = disguised(table, seed, looks_at=looks_at, blocks=2, split=split)
+        return replace(found, data=copies(found.data, DIAGNOSIS)) if copied else found
 
     trials = {}
     for trial in TRIALS:

@@ -5,15 +5,16 @@ income and measures of body and blood (`mtlbook.book.data.nhanes`): 500 training
 1,000 test rows, drawn anew for each seed and standardised with what the training rows say; networks
 of one hidden layer of tanh units.
 
-1. *Fit to shuffled labels.* Each task's labels are permuted among the rows, by itself, and
-   separate and shared networks of 16 units are trained on 500 of them without any regulariser.
-   Reported is the share of the training loss of a constant prediction that disappears, averaged
-   over the tasks.
+1. *Fit to shuffled labels.* Each task's labels are permuted among the rows, by itself. Separate
+   networks of 16 units each, a shared layer of 16 units and one with as many parameters as the
+   separate networks together are trained on 500 rows without any regulariser. Reported is the
+   share of the training loss of a constant prediction that disappears, averaged over the tasks.
 2. *Test loss* on the true labels, averaged over the tasks relative to the loss of a constant
-   prediction: separate networks and a shared trunk, all of them stopped at their least validation
-   loss, with nothing else, with an L2 penalty or with dropout. Each of the three has eight trials
-   of width (8 or 32), learning rate and strength, chosen on validation data; the shared trunk with
-   early stopping alone has besides as many as the three together, four widths with six rates.
+   prediction: separate networks, and a shared layer with as many parameters, stopped at their least
+   validation loss, with nothing else, with an L2 penalty or with dropout. Each of the three has
+   eight trials of width (8 or 32 units a separate network), learning rate and strength, chosen on
+   validation data. Sharing with early stopping alone has as many trials as the three together, four
+   widths with six rates.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,9 +29,12 @@ from torch import nn
 
 from mtlbook.book.data import nhanes
 from mtlbook.book.experiments.networks import hard_sharing
+from mtlbook.book.experiments.regularisers import ALONE as AS_MANY
+from mtlbook.book.experiments.regularisers import BEST
 from mtlbook.data import Holdout, MultiTaskData
 from mtlbook.data.scaling import RawTable, scaled
 from mtlbook.layers.dropout import Dropout
+from mtlbook.mechanisms.regularisation import equal_width
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.training.fit import Fit, fit_trials
@@ -40,11 +44,11 @@ from mtlbook.training.settings import Settings, Trial
 
 SECTION = "4.5"
 DATA = ("nhanes_2017",)
-SEEDS = 10
+SEEDS = 16
 
 SPLIT = Holdout(train=500, validation=500, test=1000)
 STEPS, UNITS_ON_NOISE = 150, 16
-NETWORKS = {"separate": 0, "shared": None}
+SEPARATE, SHARED = "separate", "shared"
 
 
 @dataclass(frozen=True)
@@ -83,32 +87,33 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
         return {task: np.array([losses[task] for losses in of_seeds]) for task in tasks}
 
     constant, constant_on_noise = constants(data), constants(noise)
+    inputs = data(seeds[0]).inputs.shape[1]
+
+    def equal(width: int) -> int:
+        return equal_width(width, tasks=len(tasks), inputs=inputs)
+
     found = {}
-    for name, branch_at in NETWORKS.items():
-        (on_noise,) = train(
-            branch_at, noise, Grid((0.01,), (UNITS_ON_NOISE,)), stopping=None
-        ).values()
-        found["fit to shuffled labels", name, "none"] = 1 - np.mean(
-            [
-                on_noise.score(task, "loss", "train") / loss
-                for task, loss in constant_on_noise.items()
-            ],
-            axis=0,
-        )
-        stopping = "each" if name == "separate" else "sum"
-        trials = {
-            regulariser: train(branch_at, data, grid, stopping=stopping)
-            for regulariser, grid in GRIDS.items()
-        }
-        trials["best of the three"] = {
-            f"{regulariser}, {trial}": trained
-            for regulariser, own in trials.items()
-            for trial, trained in own.items()
-        }
-        if name == "shared":
-            trials["early stopping, as many trials"] = train(branch_at, data, ALONE, stopping="sum")
+    for name, branch_at, width in (
+        (SEPARATE, 0, UNITS_ON_NOISE),
+        (SHARED, None, equal(UNITS_ON_NOISE)),
+        ("shared, same width", None, UNITS_ON_NOISE),
+    ):
+        (fitted,) = train(branch_at, noise, Grid((0.01,), (width,)), stopping=None).values()
+        left = [
+            fitted.score(task, "loss", "train") / loss for task, loss in constant_on_noise.items()
+        ]
+        found["fit to shuffled labels", name, "none"] = 1 - np.mean(left, axis=0)
+    for name, branch_at, stopping in ((SEPARATE, 0, "each"), (SHARED, None, "sum")):
+        trials: dict[str, dict[str, Fit]] = {BEST: {}}
+        for regulariser, grid in GRIDS.items():
+            widths = grid.widths if branch_at == 0 else [equal(width) for width in grid.widths]
+            own = train(branch_at, data, replace(grid, widths=widths), stopping=stopping)
+            trials[regulariser] = own
+            trials[BEST] |= {f"{regulariser}, {trial}": fitted for trial, fitted in own.items()}
+        if name == SHARED:
+            trials[AS_MANY] = train(None, data, ALONE, stopping=stopping)
         for regulariser, own in trials.items():
-            chosen = select(own, each_task=name == "separate")
+            chosen = select(own, each_task=stopping == "each")
             found["test loss", name, regulariser] = np.mean(
                 [chosen.score(task, "loss") / loss for task, loss in constant.items()], axis=0
             )

@@ -12,10 +12,13 @@ deviations of the training students of the 64 schools; errors are reported in un
 of all students' scores.
 
 * *Dials*: m = 5, 10, 20 or 40 students a school for training (and half as many for validation), and
-  groups of T = 1, 4, 16 or 64 schools, each group with a network of its own: one hidden layer that
+  groups of T = 1, 16 or 64 schools, each group with a network of its own: one hidden layer that
   the group shares and a linear head a school. T = 1 are separate networks.
 * *Trials*: for each T and m four settings, every pair of values of width, learning rate and weight
-  decay once (`TRIALS`), and the stopping point, chosen by the validation students of the group.
+  decay once (`TRIALS`), and the stopping point, looked for every ten steps. Each school chooses
+  both by its own validation students, whatever T: a network for a group is chosen anew for each of
+  its schools. (By the validation students of the whole group a common network would be chosen on T
+  times the labels.)
 * *Beside them*: ridge regression for each school alone and one for all 64 schools, λ from nine
   values by the same validation students; and, as the negative control, T = 64 where each school's
   inputs stand in an order of its own, so that no law is shared.
@@ -29,7 +32,8 @@ squares on random 75 % of all students: about 34 % total, and 22 % within school
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,10 +49,11 @@ from mtlbook.data.scaling import standardised
 from mtlbook.data.school import MEASURED, read_schools
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
-from mtlbook.training.fit import Fit, fit
+from mtlbook.training.fit import fit
+from mtlbook.training.results import Evaluation, Fit
 from mtlbook.training.sampling import Mixed
-from mtlbook.training.selection import select
 from mtlbook.training.settings import Settings
+from mtlbook.training.stopping import ROUNDING
 
 SECTION = "4.1"
 DATA = ("school",)
@@ -57,10 +62,11 @@ SEEDS = 10
 SCHOOLS = 64
 TEST = 40
 STUDENTS = (5, 10, 20, 40)
-TOGETHER = (1, 4, 16, 64)
+TOGETHER = (1, 16, 64)
 # Width, learning rate and weight decay: a half of the 2 × 2 × 2 settings.
 TRIALS = ((4, 0.005, 0.3), (4, 0.02, 1.0), (16, 0.005, 1.0), (16, 0.02, 0.3))
 STEPS = 120
+EVERY = 10  # steps between two looks at the validation students
 PENALTIES = tuple(10.0**power for power in range(-3, 6))
 SCORE = Task.regression("score")
 
@@ -155,10 +161,10 @@ def run(
         chosen = {seed: own.standardised(own) for seed, own in drawn.items()}
         mixed = {seed: shuffled_inputs(own, seed) for seed, own in chosen.items()}
         predicted = {
-            ("networks", t): networks(chosen, t, m, schools, steps, device) for t in together
+            ("networks", t): networks(chosen, t, m, schools, steps, device, EVERY) for t in together
         }
         predicted["networks, inputs shuffled", schools] = networks(
-            mixed, schools, m, schools, steps, device
+            mixed, schools, m, schools, steps, device, EVERY
         )
         for name, model in (("ridge", alone), ("ridge", pooled)):
             size = 1 if model is alone else schools
@@ -227,27 +233,44 @@ def shuffled_inputs(students: Students, seed: int) -> Students:
 
 
 def networks(
-    chosen: Mapping[int, Students], together: int, m: int, schools: int, steps: int, device: str
+    chosen: Mapping[int, Students],
+    together: int,
+    m: int,
+    schools: int,
+    steps: int,
+    device: str,
+    every: int = 5,
 ) -> dict[int, Float[np.ndarray, "schools test"]]:
     """Predictions of the test scores for each seed, a network for each group of schools.
 
-    The groups of all seeds are replicas that are trained at once, each with its own initial weights
-    and its own choice among the trials.
+    The groups of all seeds are replicas that are trained at once, each with its own initial
+    weights; each school takes the trial and the step at which its own validation error is least,
+    of the steps after `every` steps.
     """
     groups = schools // together
     replicas = [seed * groups + group for seed in chosen for group in range(groups)]
     split = Consecutive(train=together * m, validation=together * (m // 2), test=together * TEST)
 
+    @cache
     def data(replica: int) -> MultiTaskData:
         seed, group = divmod(replica, groups)
         return chosen[seed].group(range(group * together, (group + 1) * together))
 
-    label = f"{together} schools, {m} students"
-    trials = train_trials(together, data, replicas, split, steps, device, label)
-    winners = select(trials).choices["score"]
-    predicted = np.stack(
-        [trials[name].predictions["score"][row, :, 0] for row, name in enumerate(winners)]
+    best = BestOfEachSchool(data, together, m // 2)
+    train_trials(
+        together,
+        data,
+        replicas,
+        split,
+        steps,
+        device,
+        f"{together} schools, {m} students",
+        stopping=None,
+        validate_every=every,
+        evaluate_on=("validation",),
+        callbacks=[best],
     )
+    predicted = np.stack([best.predicted[replica] for replica in replicas])
     return dict(zip(chosen, predicted.reshape(len(chosen), schools, TEST), strict=True))
 
 
@@ -259,8 +282,12 @@ def train_trials(
     steps: int,
     device: str,
     label: str,
+    **settings: Any,
 ) -> dict[str, Fit]:
-    """A training of networks for so many schools for each of the `TRIALS`."""
+    """A training of networks for so many schools for each of the `TRIALS`.
+
+    By default the weights with the least sum of all schools' validation losses are kept.
+    """
     common = Settings(
         split=split,
         steps=steps,
@@ -277,9 +304,44 @@ def train_trials(
             partial(network, width=width, schools=schools),
             data,
             seeds=seeds,
-            settings=replace(common, optimiser=optimiser),
+            settings=replace(common, optimiser=optimiser, **settings),
         )
     return trials
+
+
+class BestOfEachSchool:
+    """A callback of several trainings: the predictions with each school's least validation error.
+
+    Arguments:
+        data: the group of each replica.
+        schools: in a group.
+        validation: students of each.
+
+    Attributes:
+        predicted: for each replica the predictions for its test students.
+    """
+
+    def __init__(self, data: Callable[[int], MultiTaskData], schools: int, validation: int) -> None:
+        self._data, self._schools, self._validation = data, schools, validation
+        self._least: dict[int, Float[np.ndarray, " schools"]] = {}
+        self.predicted: dict[int, Float[np.ndarray, "schools test"]] = {}
+
+    @torch.no_grad()
+    def __call__(self, evaluation: Evaluation) -> None:
+        """Take the present predictions where they are better than ever on validation students."""
+        shown = self._schools * (self._validation + TEST)
+        for replica in evaluation.seeds:
+            own = self._data(replica)
+            model = evaluation.model(evaluation.trials[0], replica)
+            scores = model(own.inputs[-shown:])["score"].numpy().ravel()
+            truth = own.targets["score"][-shown:].numpy().ravel()
+            first = self._schools * self._validation
+            residuals = (scores - truth)[:first].reshape(self._schools, -1)
+            error, test = np.square(residuals).mean(1), scores[first:].reshape(self._schools, -1)
+            least = self._least.setdefault(replica, np.full(self._schools, np.inf))
+            kept = self.predicted.setdefault(replica, test.copy())
+            better = error < least * (1 - ROUNDING)
+            least[better], kept[better] = error[better], test[better]
 
 
 def network(data: MultiTaskData, _seed: int, *, width: int, schools: int) -> SharedLayer:

@@ -10,6 +10,7 @@ from mtlbook.book.data.together import (
     Switches,
     main_and_other_tasks,
     switched,
+    with_copies,
 )
 from mtlbook.errors import UsageError
 
@@ -88,6 +89,15 @@ def test_fewer_rows_are_the_first_of_more():
 def test_a_run_sets_the_switches_that_the_world_has():
     run = {"plain_tasks": True, "same_features": False, "penalty": True}
     assert switched(Switches(same_features=True), run) == Switches(plain_tasks=True)
+
+
+def test_copies_carry_the_noise_of_the_task():
+    made = main_and_other_tasks(0, Switches(independent_noise=True), rows=7)
+    data = with_copies(made, "main_2", 2)
+    assert [task.name for task in data.tasks] == ["main_2", "copy_1", "copy_2"]
+    assert torch.equal(data.inputs, made.data.inputs)
+    for target in data.targets.values():
+        assert torch.equal(target, made.data.targets["main_2"])
 
 
 @pytest.mark.parametrize(

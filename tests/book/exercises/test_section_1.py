@@ -37,11 +37,11 @@ def test_other_forms_of_the_joint_loss_are_right_too(answer):
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
-        (lambda initial: [loss**-0.5 for loss in initial], "not even"),
-        (lambda initial: initial, "not even"),
-        (lambda initial: [1.0] * len(initial), "not even"),
-        (lambda initial: [sum(initial) / loss for loss in initial], "not 1"),
-        (lambda initial: [1 / initial[0]], "need 2 weights"),
+        (lambda scales: [scale**-0.5 for scale in scales], "not equal"),
+        (lambda scales: scales, "not equal"),
+        (lambda scales: [1.0] * len(scales), "not equal"),
+        (lambda scales: [sum(scales) / scale for scale in scales], "not 1"),
+        (lambda scales: [1 / scales[0]], "need 2 weights"),
     ],
 )
 def test_wrong_weights_get_their_hint(answer, hint: str):
@@ -84,3 +84,8 @@ def test_the_counted_updates_are_those_of_training():
     of_shared = sum(int(o.state[shared]["step"]) for o in optimisers)
     assert count(steps, len(heads), True) == (of_heads.pop(), of_shared)
     assert not of_heads
+
+
+@pytest.mark.parametrize(("answer", "agrees"), [("rises", True), ("falls", False)])
+def test_a_prediction_is_told_what_was_found(answer: str, agrees: bool):
+    assert (exercises.get("1.d").hint(answer) is None) == agrees

@@ -45,3 +45,8 @@ def test_the_numbers_of_a_network_are_counted():
     counts = [sum(p.numel() for p in layer.parameters()) for layer in layers]
     shared, separate = exercises.get("3.1.a").reference(7, 5, 3)
     assert (shared, separate) == (sum(counts), 3 * (counts[0] + counts[1]))
+
+
+@pytest.mark.parametrize(("answer", "agrees"), [("falls", True), ("stays", False)])
+def test_a_prediction_is_told_what_was_found(answer: str, agrees: bool):
+    assert (exercises.get("3.1.d").hint(answer) is None) == agrees

@@ -45,9 +45,9 @@ def test_a_rounded_correlation_is_accepted():
         ("4.1.b", 0.5, "eight tasks are worth 1.78"),
         ("4.1.b", 0.25, "solve"),
         ("4.1.b", 3, "between 0 and 1"),
-        ("4.1.c", straight, "straight in the numbers themselves"),
-        ("4.1.c", half_logarithmic, "both axes are logarithmic"),
-        ("4.1.c", the_other_way_round, "needs just these examples"),
+        ("4.1.d", straight, "straight in the numbers themselves"),
+        ("4.1.d", half_logarithmic, "both axes are logarithmic"),
+        ("4.1.d", the_other_way_round, "needs just these examples"),
     ],
 )
 def test_a_wrong_answer_is_rejected_with_a_hint(id, answer, hint):  # noqa: A002

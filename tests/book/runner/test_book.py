@@ -96,6 +96,26 @@ def test_a_page_says_in_its_code_that_it_reads_the_ledger(
     assert page.reads_ledger == reads
 
 
+@pytest.mark.parametrize(
+    ("heading", "title"),
+    [
+        ("3.1 Hard parameter sharing", "Hard parameter sharing"),
+        ("§ 3.1: Hard sharing", "Hard sharing"),
+        ("3.1", "3.1"),
+        ("3.10 Other", "3.10 Other"),
+        ("3.1.2 Deeper", "3.1.2 Deeper"),
+        ("Sharing, as in 3.1 of the overview", "Sharing, as in 3.1 of the overview"),
+    ],
+)
+def test_a_title_is_shown_without_its_sections_number(
+    heading: str, title: str, clone: Path
+) -> None:
+    path = chapter(clone / "notebooks", "3.1")
+    path.write_text(path.read_text().replace("# Title of 3.1", f"# {heading}"))
+    [page] = open_book(clone / "notebooks").chapters
+    assert page.title == title
+
+
 def test_a_path_or_name_selects_one_notebook(clone: Path) -> None:
     page = chapter(clone / "notebooks", "3")
     chapter(clone / "notebooks", "3.1")

@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook, writes
 
 from mtlbook.book.runner.book import open_book
 from mtlbook.book.runner.cells import read_cells
-from mtlbook.book.runner.imports import EXECUTES, Package, read_source
+from mtlbook.book.runner.imports import EXECUTES, SHOWING, Package, read_source
 from tests.project import ROOT, package_modules
 
 FILES = {
@@ -215,6 +215,17 @@ def test_a_page_of_the_book_does_not_depend_on_every_module() -> None:
     for section in ("1", "3.1", "6.6"):
         assert "mtlbook.non_neural.block_sparse" not in reached[section]
         assert "mtlbook.book.commands" not in reached[section]
+
+
+def test_what_only_shows_are_modules_that_nothing_measures_by() -> None:
+    """Who draws and who measures: what trains or compares imports nothing of the former."""
+    package = Package()
+    assert set(SHOWING) <= set(package.modules)
+    measuring = ("mtlbook.statistics", "mtlbook.book.claims", "mtlbook.training.fit")
+    for name in measuring:
+        reached = package.reached("3.1", page(f"import {name} as one"))
+        executes = package.reached("3.1", page("x = 1"))
+        assert not {one for one in reached - executes if one in SHOWING}
 
 
 def test_only_known_modules_compute_the_name_of_what_they_import() -> None:

@@ -7,7 +7,7 @@ import pytest
 from mtlbook.book.studies import nhanes_attention_focusing as study
 from tests.book.studies.stand_ins import people
 
-METHODS = {"alone", "with the answers", "with answers of others"}
+METHODS = {"alone", "with the answers", "with copies", "with answers of others"}
 METRICS = {
     "area under the curve",
     "average precision",
@@ -37,7 +37,7 @@ def test_on_people_whose_answers_decide_everybody_finds_the_inputs(monkeypatch):
     monkeypatch.setattr(study.nhanes, "load", people)
     results = study.run([0, 1], "cpu")
     assert list(results.columns) == ["examples", "method", "seed", "metric", "value"]
-    assert len(results) == 2 * 3 * 2 * 5
+    assert len(results) == 2 * 4 * 2 * 5
     assert set(results.method) == METHODS
     assert set(results.metric) == METRICS
     assert results.value.map(math.isfinite).all()

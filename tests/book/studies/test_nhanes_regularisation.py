@@ -76,9 +76,10 @@ def test_the_whole_study_at_a_tiny_size(monkeypatch):
     # The inputs tell the answers: a network does far better than a constant.
     losses = results[results.measure == "test loss"].value
     assert losses.between(0, 0.6).all()
+    on_noise = results[results.measure == "fit to shuffled labels"]
+    assert set(on_noise.network) == {"separate", "shared", "shared, same width"}
     # And they tell nothing about shuffled ones, of which a few rows can be learnt by heart.
-    noise = results[results.measure == "fit to shuffled labels"].value
-    assert noise.between(0.02, 0.9).all()
+    assert on_noise.value.between(0.02, 0.9).all()
 
 
 def test_losses_relative_to_a_constant_have_no_unit(monkeypatch):

@@ -10,13 +10,14 @@ from mtlbook.book.data import overlaid_digits
 from mtlbook.book.studies import overlaid_mnist as study
 from mtlbook.data import MultiTaskData
 from mtlbook.data.multi_task_data import Consecutive
-from mtlbook.training.fit import Fit, fit
+from mtlbook.training.fit import fit
+from mtlbook.training.selection import Selected, select
 from mtlbook.training.settings import Settings
 from tests.book.studies.stand_ins import digits
 
 SMALL = Consecutive(train=60, validation=20, test=30, labels={"left": 20})
 SEEDS = [0, 1]
-SPLITS = [f"split after {shared}" for shared in (1, 2, 3)]
+SPLITS = ["split after 1", "split after 2", "hard sharing"]
 
 
 @cache
@@ -29,8 +30,8 @@ def noise(seed: int) -> MultiTaskData:
 
 
 @pytest.fixture(scope="module")
-def separate() -> Fit:
-    """Separate networks after a few steps, each task's stopped at its own best point."""
+def separate() -> Selected:
+    """Single-task networks after a few steps, each task's stopped at its own best point."""
     settings = Settings(
         split=SMALL,
         steps=6,
@@ -40,7 +41,8 @@ def separate() -> Fit:
         device="cpu",
         dtype=torch.float32,
     )
-    return fit(partial(study.split_network, shared=0), noise, seeds=SEEDS, settings=settings)
+    trained = fit(partial(study.split_network, shared=0), noise, seeds=SEEDS, settings=settings)
+    return select({"": trained}, each_task=True)
 
 
 def test_the_networks_have_the_size_that_the_protocol_tells():
@@ -54,7 +56,7 @@ def test_the_networks_have_the_size_that_the_protocol_tells():
     }
     found = {k: size(study.split_network(noise(0), 0, shared=k)) for k in expected}
     assert found == expected
-    assert size(study.stitched_network(noise(0), 0)) == 2 * whole + 4 * (10 + 20 + 50)
+    assert size(study.stitched_network(noise(0), 0, same=0.9)) == 2 * whole + 4 * (10 + 20 + 50)
 
 
 def size(model: torch.nn.Module) -> int:
@@ -62,26 +64,28 @@ def size(model: torch.nn.Module) -> int:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_units_at_the_identity_start_with_the_predictions_of_separate_networks(separate, seed):
-    images = noise(seed).inputs[separate.test[SEEDS.index(seed)]]
+def test_units_at_the_identity_start_with_the_predictions_of_single_task_networks(separate, seed):
+    fit = separate.fits[""]
+    images = noise(seed).inputs[fit.test[SEEDS.index(seed)]]
     for same, alike in ((1.0, True), (0.9, False)):
         model = study.stitched_network(noise(seed), seed, same=same)
-        study.stitch(separate, model, seed)
+        study.take(separate, "columns", model, seed)
         with torch.no_grad():
             predicted = model(images)
         for task in study.TASKS:
-            own = separate.predictions[task.name][SEEDS.index(seed)]
+            own = fit.predictions[task.name][SEEDS.index(seed)]
             assert np.allclose(predicted[task.name].numpy(), own, atol=1e-5) == alike
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_separate_networks_go_on_where_they_stopped(separate, seed):
+def test_single_task_networks_go_on_where_they_stopped(separate, seed):
     model = study.split_network(noise(seed), seed, shared=0)
-    study.go_on(separate, model, seed)
+    study.take(separate, "branches", model, seed)
+    fit = separate.fits[""]
     with torch.no_grad():
-        predicted = model(noise(seed).inputs[separate.test[SEEDS.index(seed)]])
+        predicted = model(noise(seed).inputs[fit.test[SEEDS.index(seed)]])
     for task in study.TASKS:
-        own = separate.predictions[task.name][SEEDS.index(seed)]
+        own = fit.predictions[task.name][SEEDS.index(seed)]
         np.testing.assert_allclose(predicted[task.name].numpy(), own, atol=1e-5)
 
 
@@ -97,9 +101,12 @@ def test_errors_are_those_of_the_chosen_predictions_and_steps_are_equal():
                 wrong = np.mean(guessed != labels)
                 assert results[method, task, "error", seed] == pytest.approx(wrong)
         steps = {int(count) for trial in own.fits.values() for count in trial.cost.steps}
-        assert steps == ({2} if method in ("separate networks", "cross-stitch") else {5})
+        assert steps == ({2} if method in ("single-task", "cross-stitch") else {5})
     own_trials = [trial for name in SPLITS for trial in chosen[name].fits.values()]
     assert len(own_trials) == 6
+    first = len(study.LEARNING_RATES)
+    for method in ("single-task", "cross-stitch"):
+        assert first + len(chosen[method].fits) == 6
     assert list(chosen["best split"].fits.values()) == own_trials
 
 
@@ -109,7 +116,7 @@ def test_the_whole_study_at_a_tiny_size(monkeypatch):
     monkeypatch.setattr(study, "SPLIT", SMALL)
     results = study.run(SEEDS, "cpu", steps=2, more_steps=2)
     assert results.columns.tolist() == ["seed", "method", "task", "metric", "value"]
-    names = {"separate networks", "cross-stitch", *SPLITS, "best split"}
+    names = {"single-task", "cross-stitch", *SPLITS, "best split"}
     assert set(results.method) == names
     assert len(results) == len(SEEDS) * len(names) * 2 * 2
     errors = results.value[results.metric == "error"]

@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mtlbook.book.studies import school_data_augmentation as study
 from mtlbook.data import registry
+from mtlbook.training.results import Evaluation
 from tests.book.studies.stand_ins import schools
 
 needs_school = pytest.mark.skipif(
@@ -106,6 +107,32 @@ def test_a_tiny_run_has_every_method_and_finite_scores():
     ridge = table.query("method == 'ridge' and metric == 'mean squared error'")
     pooled, alone = (np.mean(ridge["value"][ridge["schools"] == size]) for size in (4, 1))
     assert pooled < alone
+
+
+@pytest.mark.usefixtures("small")
+def test_each_school_takes_what_was_best_for_its_own_validation_students():
+    chosen = study.draw(0, 2, 10).standardised(study.draw(0, 2, 10))
+    best = study.BestOfEachSchool(lambda _: chosen.group([0, 1]), 2, 5)
+    truth = [chosen.scores[part].numpy() for part in ("validation", "test")]
+
+    class Constant(torch.nn.Module):
+        def __init__(self, of_schools):
+            super().__init__()
+            self.of_schools = of_schools
+
+        def forward(self, inputs):
+            return {"score": torch.tensor(self.of_schools)[inputs[:, -1:].long()]}
+
+    means = truth[0].mean(1)
+    for shown in ([3.0, 0.0], [0.0, 2.0], [1.0, 1.0]):
+        best(
+            Evaluation(
+                step=1, steps=3, trials=("",), seeds=(7,), losses={},
+                model=lambda _trial, _seed, shown=shown: Constant(means + shown),
+            )
+        )  # fmt: skip
+    # School 0 was best the second time, school 1 the first time.
+    np.testing.assert_allclose(best.predicted[7], np.tile(means[:, None], (1, study.TEST)))
 
 
 @needs_school
