@@ -20,6 +20,7 @@ from mtlbook.book.page import Page
 from mtlbook.data import Holdout
 from mtlbook.data.constructed import related_tasks
 from mtlbook.sharing.soft import AbsoluteDistance, SquaredDistance, stacked_parameters
+from mtlbook.training.context import StepContext
 
 SPLIT = Holdout(train=10, validation=10, test=10)
 
@@ -129,8 +130,9 @@ def test_what_is_tied_looks_equal(contest):
 
 
 def test_a_step_size_reaches_the_proximal_map():
-    """Stacks are shrunk by η λ, also where the first group of parameters is another's."""
+    """Stacks are shrunk by η λ, whatever the rate of the first group of parameters is."""
+    context = StepContext(step=0, steps=1, tasks=("task_1", "task_2"), learning_rate=9.0)
     model = with_weights(1.0, 0.0)
-    new = partial(pull, penalty=SquaredDistance(0.5), step_size=0.2)(model, None)
+    new = partial(pull, penalty=SquaredDistance(0.5), step_size=0.2)(model, context)
     values = [new[f"branches.task_{n}.0.0.weight"][0, 0].item() for n in (1, 2)]
     assert values == pytest.approx([0.5 + 0.5 / 1.4, 0.5 - 0.5 / 1.4])  # 1 + 2 T η λ = 1.4
