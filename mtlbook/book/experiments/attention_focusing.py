@@ -99,39 +99,44 @@ def first_layer(model: nn.Module, task: str) -> Float[torch.Tensor, "hidden inpu
 
 def attention(
     selected: Selected, world: Callable[[int], SyntheticDataset]
-) -> dict[str, Float[np.ndarray, "seeds tasks"]]:
-    """Each task's attention to its own relevant inputs: shares of weights and gradients, precision.
+) -> Float[np.ndarray, "seeds tasks"]:
+    """The share of the first layer's squared weights on each task's relevant inputs.
 
     Arguments:
         selected: the chosen trials of networks for the tasks of `world`.
         world: a seed's data with its relevant inputs.
     """
-    tested = next(iter(selected.fits.values())).test
-    rows: list[list[tuple[float, float, float]]] = []
-    for seed, test in zip(selected.choices.index, tested, strict=True):
-        made = world(seed)
-        x = made.data.inputs[torch.as_tensor(test)]
-        rows.append(
-            [
-                _attention(trained_network(selected, seed, task), task, made.relevant[task], x)
-                for task in selected.choices
-            ]
-        )
-    found = np.array(rows)
-    names = ("share of weights", "share of sensitivity", "precision")
-    return {name: found[:, :, place] for place, name in enumerate(names)}
+
+    def measured(seed: int, task: str) -> float:
+        weights = squared_weights(first_layer(trained_network(selected, seed, task), task))
+        return float(share(weights, world(seed).relevant[task]))
+
+    return _of_each(selected, measured)
 
 
-def _attention(
-    model: nn.Module, task: str, relevant: torch.Tensor, x: torch.Tensor
-) -> tuple[float, float, float]:
-    weights = squared_weights(first_layer(model, task))
-    gradients = sensitivities(lambda places: model(places)[task], x)[0]
-    return (
-        float(share(weights, relevant)),
-        float(share(gradients, relevant)),
-        float(precision(gradients, relevant)),
-    )
+def most_sensitive(
+    selected: Selected, world: Callable[[int], SyntheticDataset]
+) -> Float[np.ndarray, "seeds tasks"]:
+    """The share of relevant ones among the inputs to which each task's prediction is most sensitive.
+
+    The sensitivities are those on test inputs; arguments as for `attention`.
+    """
+    tested = dict(zip(selected.choices.index, next(iter(selected.fits.values())).test, strict=True))
+
+    def measured(seed: int, task: str) -> float:
+        made, model = world(seed), trained_network(selected, seed, task)
+        x = made.data.inputs[torch.as_tensor(tested[seed])]
+        found = sensitivities(lambda places: model(places)[task], x)[0]
+        return float(precision(found, made.relevant[task]))
+
+    return _of_each(selected, measured)
+
+
+def _of_each(
+    selected: Selected, measured: Callable[[int, str], float]
+) -> Float[np.ndarray, "seeds tasks"]:
+    chosen = selected.choices
+    return np.array([[measured(seed, task) for task in chosen] for seed in chosen.index])
 
 
 def contestant(
