@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from mtlbook.book.experiments.attention_focusing import (
+    TABLES,
     Trial,
+    among_copies,
     attention,
     blood_questions,
     contestant,
@@ -135,3 +137,13 @@ def test_many_tasks_focus_a_layer_and_copies_do_not(monkeypatch, tmp_path):
     }
     assert share_of["joint"] > share_of["alone"] + 0.02
     assert abs(share_of["copies"] - share_of["alone"]) < abs(share_of["joint"] - share_of["alone"])
+
+
+def test_of_a_real_table_one_block_in_six_is_relevant(page, monkeypatch):
+    monkeypatch.setitem(TABLES, "diabetes", (blood_questions, 20))
+    shared, separate, hidden = among_copies(page, {"lasso": Trial(lasso=0.2)}, "diabetes")
+    assert hidden(1).data.inputs.shape == (442, 24)
+    assert all(marks.sum() == 4 and marks[:4].all() for marks in hidden(1).relevant.values())
+    for arm in (shared, separate):
+        assert arm.choices.shape == (2, 7)
+        assert (attention(arm, hidden)["share of weights"] > 1 / 6).mean() > 0.5

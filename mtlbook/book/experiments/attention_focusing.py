@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from mtlbook.book.data.disguised import disguised
 from mtlbook.book.experiments.mean_loss_descent import mean_loss_descent
 from mtlbook.book.experiments.networks import mlp
 from mtlbook.book.experiments.results import trained_network
@@ -172,3 +173,36 @@ def contestant(
         validate_every=10,
     )
     return select(fits, each_task=True)
+
+
+# The real tables and how many rows test: what is left after 60 for training and 60 for validation.
+TABLES = {"digits": (digit_questions, 600), "diabetes": (blood_questions, 250)}
+
+
+def among_copies(
+    page: Page, trials: Mapping[str, Trial], name: str, blocks: int = 6
+) -> tuple[Selected, Selected, Callable[[int], SyntheticDataset]]:
+    """A shared layer and separate networks on a real table among permuted copies of its inputs.
+
+    Arguments:
+        page: whose seeds and device are used.
+        trials: of either contestant.
+        name: of the table.
+        blocks: of inputs, of which the first belongs to the labels.
+
+    Returns:
+        The contestant with a shared layer, the one without, and a seed's data.
+    """
+    read, test = TABLES[name]
+    table, split = read(), Holdout(train=60, validation=60, test=test)
+    asked = {task.name: 0 for task in table.tasks}
+
+    @cache
+    def hidden(seed: int) -> SyntheticDataset:
+        return disguised(table, seed, looks_at=asked, blocks=blocks, split=split)
+
+    shared, separate = (
+        contestant(page, trials, lambda seed: hidden(seed).data, split, [*asked], shared=one)
+        for one in (True, False)
+    )
+    return shared, separate, hidden

@@ -197,6 +197,7 @@ def choices(selected: Selected, names: Iterable[str]) -> list[float]:
     return [float(counted.get(name, 0.0)) for name in names]
 
 
+@torch.no_grad()
 def look_into(model: nn.Module) -> dict[str, float]:
     """How alike the tasks' networks are, over all parameters that they do not share outright.
 

@@ -127,7 +127,6 @@ def run(cell: "Locator") -> str:
 def run_all(page: "Page") -> None:
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.locator(".jp-InputPrompt", has_text="[*]").first.wait_for()
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -145,6 +144,7 @@ def test_a_reader_runs_a_page(page: "Page", lab: str, section: str) -> None:
     assert few != original
     write(parameters, few)
     run_all(page)
+    page.locator(".jp-InputPrompt", has_text="[*]").first.wait_for()
     # Half a minute; several times as long where the machine does other things, too.
     page.wait_for_function(FINISHED, arg=ERRORS, timeout=240 * SECONDS)
     assert page.locator(ERRORS).all_inner_texts() == []
