@@ -71,6 +71,7 @@ def test_a_scale_is_that_of_strengths_and_weight_decays(contest):
 
 def test_shared_layers_take_a_share_of_the_step():
     model = network(data(0), 0, width=4, shared_layers=1)
+    named: list[tuple[str, torch.Tensor]]
     named = [(f"model.{name}", values) for name, values in model.named_parameters()]
     own, shared = descent(named, step_size=0.3, weight_decay=0.1, tasks=3).param_groups
     assert (own["lr"], own["weight_decay"]) == (0.3, 0.1)
@@ -111,8 +112,9 @@ def with_weights(first, second):
     with torch.no_grad():
         for values in model.parameters():
             values.zero_()
-        for branch, value in zip(model.branches.values(), (first, second), strict=True):
-            branch[0][0].weight[0, 0] = value
+        named = dict(model.named_parameters())
+        for number, value in enumerate((first, second), start=1):
+            named[f"branches.task_{number}.0.0.weight"][0, 0] = value
     return model
 
 
