@@ -124,10 +124,7 @@ def control_effect(on: Float[np.ndarray, "seeds"], off: Float[np.ndarray, "other
         off: the same where it is switched off, in the same unit; see :func:`contributions`.
     """
     if len(on) != len(off):
-        raise UsageError(
-            f"a control is paired by seed: {len(on)} seeds with the mechanism on, "
-            f"{len(off)} with it off"
-        )
+        raise UsageError(f"unpaired: {len(on)} seeds with the mechanism on, {len(off)} with it off")
     return effect(on - off)
 
 
