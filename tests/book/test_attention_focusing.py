@@ -7,20 +7,29 @@ import pytest
 import torch
 
 from mtlbook.book.experiments.attention_focusing import (
+    TABLES,
     Trial,
+    among_copies,
     attention,
     blood_questions,
     contestant,
     copies,
     digit_questions,
     first_layer,
+    most_sensitive,
 )
 from mtlbook.book.experiments.results import trained_network
 from mtlbook.book.page import Page
 from mtlbook.book.parameters import OneOf
 from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import Consecutive
-from mtlbook.mechanisms.attention_focusing import focused_tasks, share, squared_weights
+from mtlbook.mechanisms.attention_focusing import (
+    focused_tasks,
+    precision,
+    sensitivities,
+    share,
+    squared_weights,
+)
 
 SPLIT = Consecutive(train=20, validation=10, test=15)
 
@@ -75,14 +84,17 @@ def test_copies_keep_names_and_inputs_and_have_the_labels_of_one():
 def test_attention_is_that_of_each_task_in_its_own_network(page, shared):
     found = trained(page, shared=shared)
     looks = attention(found, world)
-    assert {name: values.shape for name, values in looks.items()} == dict.fromkeys(
-        ("share of weights", "share of sensitivity", "precision"), (2, 3)
-    )
+    assert looks.shape == (2, 3)
     network = trained_network(found, 1, "task_3")
     weights = first_layer(network, "task_3")
     assert weights.shape == (8, 12)
     expected = share(squared_weights(weights), world(1).relevant["task_3"])
-    np.testing.assert_allclose(looks["share of weights"][1, 2], float(expected))
+    np.testing.assert_allclose(looks[1, 2], float(expected))
+    top = most_sensitive(found, world)
+    assert top.shape == (2, 3)
+    rows = world(1).data.inputs[30:]
+    gradients = sensitivities(lambda x: network(x)["task_3"], rows)
+    np.testing.assert_allclose(top[1, 2], precision(gradients[0], world(1).relevant["task_3"]))
 
 
 def test_a_shared_layer_is_one_and_separate_layers_are_several(page):
@@ -130,8 +142,18 @@ def test_many_tasks_focus_a_layer_and_copies_do_not(monkeypatch, tmp_path):
         name: attention(
             contestant(page, trial, lambda seed, of=of: of(seed).data, split, names, shared=shared),
             of,
-        )["share of weights"][:, 0].mean()
+        )[:, 0].mean()
         for name, (of, shared) in arms.items()
     }
     assert share_of["joint"] > share_of["alone"] + 0.02
     assert abs(share_of["copies"] - share_of["alone"]) < abs(share_of["joint"] - share_of["alone"])
+
+
+def test_of_a_real_table_one_block_in_six_is_relevant(page, monkeypatch):
+    monkeypatch.setitem(TABLES, "diabetes", (blood_questions, 20))
+    shared, separate, hidden = among_copies(page, {"lasso": Trial(lasso=0.2)}, "diabetes")
+    assert hidden(1).data.inputs.shape == (442, 24)
+    assert all(marks.sum() == 4 and marks[:4].all() for marks in hidden(1).relevant.values())
+    for arm in (shared, separate):
+        assert arm.choices.shape == (2, 7)
+        assert (attention(arm, hidden) > 1 / 6).mean() > 0.5

@@ -14,6 +14,7 @@ from mtlbook.book.experiments.representation_bias import (
     VALIDATION,
     descend,
     digit_environment,
+    directions_seen,
     double_well,
     head_error,
     learnt_by,
@@ -65,7 +66,7 @@ def test_the_wells_of_a_figure_are_the_losses():
     assert points["θ"].tolist() == [1.0, -1.0]
     assert points.loss.tolist() == [0.0, 0.0]
     both = curves[curves.of == "both"]
-    theta = torch.tensor(both["θ"].to_numpy())
+    theta = torch.tensor(np.asarray(both["θ"]))
     expected = double_well(theta, 0.0) + double_well(theta, 2.0)
     np.testing.assert_allclose(both.loss, expected.numpy())
     assert curves.loss.max() < 8
@@ -177,6 +178,8 @@ def test_a_layer_of_many_tasks_helps_and_one_of_another_environment_does_not(pag
         data = partial(new_tasks, env, examples=32, most=32)
         return head_error(data, layer, page.seeds, 32, [0.01, 0.1, 1.0])
 
+    assert (directions_seen(learnt_by(page, env, 16), page.seeds) > 0.8).all()
+    assert (directions_seen(learnt_by(page, env, 16, 0.0), page.seeds) < 0.2).all()
     many = error(16)
     assert many.shape == (3,)
     assert 0.25 < many.mean() < 0.6 < 0.9 < error(16, 0.0).mean()
@@ -187,6 +190,6 @@ def test_a_network_starts_every_branch_from_its_seeds_trunk(page):
     layer = learnt_by(page, env, 2, width=5)
     model = mlp(new_tasks(env, 1, 8, 8), 1, width=5, branch_at=0)
     start_branches(layer)(model, 1)
-    learnt = layer.model(1).get_parameter("trunk.0.0.weight")
+    learnt = layer.model(1).get_parameter("trunk.0.0.weight").float()
     for name in ("new_1", "new_2"):
-        assert torch.equal(model.get_parameter(f"branches.{name}.0.0.weight").double(), learnt)
+        assert torch.equal(model.get_parameter(f"branches.{name}.0.0.weight"), learnt)

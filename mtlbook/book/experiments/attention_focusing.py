@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from mtlbook.book.data.disguised import disguised
 from mtlbook.book.experiments.mean_loss_descent import mean_loss_descent
 from mtlbook.book.experiments.networks import mlp
 from mtlbook.book.experiments.results import trained_network
@@ -98,39 +99,44 @@ def first_layer(model: nn.Module, task: str) -> Float[torch.Tensor, "hidden inpu
 
 def attention(
     selected: Selected, world: Callable[[int], SyntheticDataset]
-) -> dict[str, Float[np.ndarray, "seeds tasks"]]:
-    """Each task's attention to its own relevant inputs: shares of weights and gradients, precision.
+) -> Float[np.ndarray, "seeds tasks"]:
+    """The share of the first layer's squared weights on each task's relevant inputs.
 
     Arguments:
         selected: the chosen trials of networks for the tasks of `world`.
         world: a seed's data with its relevant inputs.
     """
-    tested = next(iter(selected.fits.values())).test
-    rows: list[list[tuple[float, float, float]]] = []
-    for seed, test in zip(selected.choices.index, tested, strict=True):
-        made = world(seed)
-        x = made.data.inputs[torch.as_tensor(test)]
-        rows.append(
-            [
-                _attention(trained_network(selected, seed, task), task, made.relevant[task], x)
-                for task in selected.choices
-            ]
-        )
-    found = np.array(rows)
-    names = ("share of weights", "share of sensitivity", "precision")
-    return {name: found[:, :, place] for place, name in enumerate(names)}
+
+    def measured(seed: int, task: str) -> float:
+        weights = squared_weights(first_layer(trained_network(selected, seed, task), task))
+        return float(share(weights, world(seed).relevant[task]))
+
+    return _of_each(selected, measured)
 
 
-def _attention(
-    model: nn.Module, task: str, relevant: torch.Tensor, x: torch.Tensor
-) -> tuple[float, float, float]:
-    weights = squared_weights(first_layer(model, task))
-    gradients = sensitivities(lambda places: model(places)[task], x)[0]
-    return (
-        float(share(weights, relevant)),
-        float(share(gradients, relevant)),
-        float(precision(gradients, relevant)),
-    )
+def most_sensitive(
+    selected: Selected, world: Callable[[int], SyntheticDataset]
+) -> Float[np.ndarray, "seeds tasks"]:
+    """The share of relevant ones among the inputs to which each task's prediction is most sensitive.
+
+    The sensitivities are those on test inputs; arguments as for `attention`.
+    """
+    tested = dict(zip(selected.choices.index, next(iter(selected.fits.values())).test, strict=True))
+
+    def measured(seed: int, task: str) -> float:
+        made, model = world(seed), trained_network(selected, seed, task)
+        x = made.data.inputs[torch.as_tensor(tested[seed])]
+        found = sensitivities(lambda places: model(places)[task], x)[0]
+        return float(precision(found, made.relevant[task]))
+
+    return _of_each(selected, measured)
+
+
+def _of_each(
+    selected: Selected, measured: Callable[[int, str], float]
+) -> Float[np.ndarray, "seeds tasks"]:
+    chosen = selected.choices
+    return np.array([[measured(seed, task) for task in chosen] for seed in chosen.index])
 
 
 def contestant(
@@ -172,3 +178,36 @@ def contestant(
         validate_every=10,
     )
     return select(fits, each_task=True)
+
+
+# The real tables and how many rows test: what is left after 60 for training and 60 for validation.
+TABLES = {"digits": (digit_questions, 600), "diabetes": (blood_questions, 250)}
+
+
+def among_copies(
+    page: Page, trials: Mapping[str, Trial], name: str, blocks: int = 6
+) -> tuple[Selected, Selected, Callable[[int], SyntheticDataset]]:
+    """A shared layer and separate networks on a real table among permuted copies of its inputs.
+
+    Arguments:
+        page: whose seeds and device are used.
+        trials: of either contestant.
+        name: of the table.
+        blocks: of inputs, of which the first belongs to the labels.
+
+    Returns:
+        The contestant with a shared layer, the one without, and a seed's data.
+    """
+    read, test = TABLES[name]
+    table, split = read(), Holdout(train=60, validation=60, test=test)
+    asked = {task.name: 0 for task in table.tasks}
+
+    @cache
+    def hidden(seed: int) -> SyntheticDataset:
+        return disguised(table, seed, looks_at=asked, blocks=blocks, split=split)
+
+    shared, separate = (
+        contestant(page, trials, lambda seed: hidden(seed).data, split, [*asked], shared=one)
+        for one in (True, False)
+    )
+    return shared, separate, hidden

@@ -19,7 +19,7 @@ from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.synthetic import check_shares
 from mtlbook.errors import UsageError
-from mtlbook.mechanisms.representation_bias import environment
+from mtlbook.mechanisms.representation_bias import environment, recovered_subspace
 from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 from mtlbook.training.results import Fit
@@ -253,6 +253,13 @@ def head_error(
         predicted = tuned_head(hidden, targets, examples, VALIDATION, penalties)
         found.append(float((predicted - targets[-TEST:]).square().mean()))
     return np.array(found)
+
+
+def directions_seen(trained: Trained, seeds: Sequence[int]) -> Float[np.ndarray, "seeds"]:
+    """How much of the constructed environment's subspace a layer spans, for each seed."""
+    layers = [trained_network(trained, seed).get_parameter("trunk.0.0.weight") for seed in seeds]
+    matrices = [environment(seed, tasks=["new_1"], rows=1).features["new_1"] for seed in seeds]
+    return np.array([recovered_subspace(*pair) for pair in zip(layers, matrices, strict=True)])
 
 
 def start_branches(trained: Fit) -> Start:
