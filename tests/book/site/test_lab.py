@@ -1,5 +1,6 @@
 """Pages as a reader uses them: in JupyterLab, in a real browser."""
 
+import json
 import os
 import re
 import shutil
@@ -33,10 +34,13 @@ SETTINGS = {
 }
 # Errors, warnings and whatever else is written to the standard error.
 ERRORS = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']"
-# No cell waits or runs. (All wait from the moment on in which Run All begins.)
-FINISHED = """() => [...document.querySelectorAll(".jp-InputPrompt")].every(
-    (prompt) => !prompt.textContent.includes("*")
-)"""
+# Each cell that is not folded has a number, or one has failed.
+FINISHED = """(errors) => {
+    if (document.querySelector(errors)) return true;
+    const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")];
+    const shown = prompts.map((prompt) => prompt.textContent.trim()).filter((text) => text);
+    return shown.length > 0 && shown.every((text) => /^\\[\\d+\\]:$/.test(text));
+}"""
 IMAGES = """() => [...document.querySelectorAll(".jp-OutputArea img")].map(
     (image) => [image.alt, image.naturalWidth]
 )"""
@@ -47,6 +51,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, browser: "Browser") -> Iterato
     """JupyterLab on a copy of the notebooks: its address."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(NOTEBOOKS, folder / "clone" / "notebooks")
+    for path in (folder / "clone").rglob("*.ipynb"):
+        _clear(path)
     shutil.copy(ROOT / "pyproject.toml", folder / "clone")
     for name, text in SETTINGS.items():
         file = folder / "settings" / name
@@ -80,6 +86,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory, browser: "Browser") -> Iterato
     finally:
         server.terminate()
         server.wait(timeout=30)
+
+
+def _clear(path: Path) -> None:
+    """Remove what a notebook's cells have shown, so that one sees which have run."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
@@ -143,9 +158,8 @@ def test_a_reader_runs_a_page(page: "Page", lab: str, section: str) -> None:
     assert few != original
     write(parameters, few)
     run_all(page)
-    page.locator(".jp-InputPrompt", has_text="[*]").first.wait_for()
     # Half a minute; several times as long where the machine does other things, too.
-    page.wait_for_function(FINISHED, timeout=240 * SECONDS)
+    page.wait_for_function(FINISHED, arg=ERRORS, timeout=240 * SECONDS)
     assert page.locator(ERRORS).all_inner_texts() == []
     images = page.evaluate(IMAGES)
     assert len(images) > 0
