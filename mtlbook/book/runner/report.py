@@ -46,9 +46,8 @@ def summary(frame: pd.DataFrame) -> str:
         f"| {verdict} | {' | '.join(str(row[role] or '') for role in columns)} |"
         for verdict, row in counts.iterrows()
     ]
-    agreement = frame["agreement"].value_counts()
     same, other, opposite = (
-        int(agreement.get(f"{one} verdict", 0)) for one in ("same", "other", "opposite")
+        int((frame["agreement"] == f"{one} verdict").sum()) for one in ("same", "other", "opposite")
     )
     sentence = (
         f"{frame['id'].nunique()} claims and controls with {len(frame)} results; of the "
