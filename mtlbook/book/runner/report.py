@@ -46,8 +46,9 @@ def summary(frame: pd.DataFrame) -> str:
         f"| {verdict} | {' | '.join(str(row[role] or '') for role in columns)} |"
         for verdict, row in counts.iterrows()
     ]
+    agreement = frame["agreement"].to_list()
     same, other, opposite = (
-        int((frame["agreement"] == f"{one} verdict").sum()) for one in ("same", "other", "opposite")
+        agreement.count(f"{one} verdict") for one in ("same", "other", "opposite")
     )
     sentence = (
         f"{frame['id'].nunique()} claims and controls with {len(frame)} results; of the "
