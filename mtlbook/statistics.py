@@ -9,10 +9,9 @@ learning at the edge of the statistical precipice*, NeurIPS 2021).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float
 from scipy import stats
 
@@ -125,10 +124,7 @@ def control_effect(on: Float[np.ndarray, "seeds"], off: Float[np.ndarray, "other
         off: the same where it is switched off, in the same unit; see :func:`contributions`.
     """
     if len(on) != len(off):
-        raise UsageError(
-            f"a control is paired by seed: {len(on)} seeds with the mechanism on, "
-            f"{len(off)} with it off"
-        )
+        raise UsageError(f"unpaired: {len(on)} seeds with the mechanism on, {len(off)} with it off")
     return effect(on - off)
 
 
@@ -202,32 +198,6 @@ def interval(values: Float[np.ndarray, "seeds"]) -> tuple[float, float]:
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
     half = float(quantile * values.std(ddof=1) / len(values) ** 0.5)
     return mean - half, mean + half
-
-
-def summary(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
-    """The mean of a column and its 95 % interval, for each group of a tidy table.
-
-    Arguments:
-        frame: a row for each group and seed.
-        by: the columns that name a group.
-        value: the column to summarise.
-
-    Returns:
-        A row for each group in the order in which they first occur: the columns of `by`, then
-        mean, low and high.
-
-    Example:
-        >>> frame = pd.DataFrame({"method": ["a", "a", "b", "b"], "error": [2.0, 2.0, 1.0, 1.0]})
-        >>> summary(frame, ["method"], "error")
-          method  mean  low  high
-        0      a   2.0  2.0   2.0
-        1      b   1.0  1.0   1.0
-    """
-    rows = [
-        (*cast(tuple, key), own.mean(), *interval(own.to_numpy(dtype=np.float64)))
-        for key, own in frame.groupby(list(by), sort=False)[value]
-    ]
-    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high"])
 
 
 def verdict(effect: Effect, smallest: float, *, control: bool = False) -> Verdict:

@@ -1,7 +1,6 @@
 import itertools
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +19,6 @@ from mtlbook.statistics import (
     interval,
     negative_transfer_index,
     paired_effect,
-    summary,
     verdict,
 )
 
@@ -298,26 +296,6 @@ def test_negative_transfer_counts_the_pairs_that_lose_and_how_much():
 def test_without_a_loss_there_is_no_negative_transfer():
     index = negative_transfer_index(np.full((3, 2), 2.0), np.ones((3, 2)), [True, True])
     assert index == NegativeTransfer(share=0.0, loss=0.0)
-
-
-def test_a_summary_has_each_group_s_mean_and_interval_in_the_frame_s_order():
-    draws = np.random.default_rng(0).normal(size=(2, 2, 8))
-    frame = pd.DataFrame(
-        [
-            (task, method, seed, draws[t, m, seed])
-            for t, task in enumerate(["z", "a"])
-            for m, method in enumerate([2, 1])
-            for seed in range(8)
-        ],
-        columns=["task", "method", "seed", "error"],
-    )
-    table = summary(frame, ["task", "method"], "error")
-    assert list(table) == ["task", "method", "mean", "low", "high"]
-    expected = [("z", 2), ("z", 1), ("a", 2), ("a", 1)]
-    assert list(table[["task", "method"]].itertuples(index=False, name=None)) == expected
-    np.testing.assert_allclose(table["mean"], draws.mean(-1).ravel())
-    low, high = interval(draws[1, 0])
-    assert (table["low"][2], table["high"][2]) == (low, high)
 
 
 def exact_p(numbers: list[int]) -> float:

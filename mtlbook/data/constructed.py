@@ -129,8 +129,8 @@ def layered_tasks(
     where the entries of $B$ are $N(0, 4/\text{inputs})$, those of $C$ and $C_t^{\text{own}}$ are
     $N(0, 4/\text{features})$, those of $a$, $a_t^{\text{own}}$ and $\varepsilon$ are $N(0, 1)$, and
     $s_t$ is the standard deviation of $h_t(x)\, a_t$, estimated from 10,000 further inputs. With
-    $\rho = 0$ the tasks branch behind the lower layer; with $\rho = 1$ all their hidden features are
-    the same.
+    $\rho = 0$ the tasks branch behind the lower layer; with $\rho = 1$ all their hidden features
+    are the same.
 
     Arguments:
         seed: of everything drawn; a task's draws do not depend on how many tasks there are.

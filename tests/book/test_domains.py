@@ -7,11 +7,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
-from torch import Tensor
+from torch import Tensor, nn
 
-from mtlbook.book.experiments.domains import a_distance, least_joint_error, proxy_a_distance
+from mtlbook.book.data.shifted_digits import two_domains
+from mtlbook.book.experiments.domains import (
+    Inside,
+    a_distance,
+    alignment,
+    inside,
+    least_joint_error,
+    measured,
+    proxy_a_distance,
+)
+from mtlbook.data.multi_task_data import Holdout
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
+from mtlbook.tasks import Task
 
 
 def normal(*shape: int, purpose: str) -> Tensor:
@@ -69,3 +80,64 @@ def test_no_invariant_prediction_beats_the_bound(source, target, mixture):
     predicted = mixture * source + (1 - mixture) * target
     errors = [float((predicted - own).abs().sum()) / 2 for own in (source, target)]
     assert sum(errors) >= least_joint_error(source, target) - 1e-12
+
+
+SIGN = Task.classification("sign", classes=2)
+SPLIT = Holdout(train=10, validation=0, test=10)
+
+
+def signs(_seed: int):
+    """Source: the label is the sign of the input. Target: the same inputs, every label wrong."""
+    inputs = torch.linspace(-1, 1, 20, dtype=torch.float64).view(-1, 1)
+    labels = (inputs[:, 0] > 0).long()
+    return two_domains((inputs, labels), (inputs, 1 - labels), SIGN)
+
+
+class BySign(nn.Module):
+    """Features are the inputs; class 1 where they are positive; a domain head that says source."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Identity()
+        label, domain = nn.Linear(1, 2).double(), nn.Linear(1, 1).double()
+        with torch.no_grad():
+            label.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+            label.bias.zero_()
+            domain.weight.zero_()
+            domain.bias.fill_(-1.0)
+        self.heads = nn.ModuleDict({"sign": label})
+        self.adversaries = nn.ModuleDict({"domain": domain})
+
+
+def test_the_inside_of_the_test_rows_has_both_domains_and_the_hidden_labels():
+    seen = inside(BySign(), signs(0), SPLIT, 0)
+    assert seen.features.shape == (20, 1)
+    assert int(seen.of_target.sum()) == 10
+    positive = (seen.features[:, 0] > 0).long()
+    assert torch.equal(seen.labels, torch.where(seen.of_target, 1 - positive, positive))
+
+
+def test_errors_are_measured_on_both_domains():
+    found = measured({0: BySign(), 3: BySign()}, signs, SPLIT, distances=True)
+    assert found["seed"].tolist() == [0, 3]
+    assert found["source error"].tolist() == [0, 0]
+    assert found["target error"].tolist() == [1, 1]
+    assert found["own domain head"].tolist() == [0.5, 0.5]
+    distances = 4 * found["fresh classifier"].to_numpy() - 2
+    assert found["proxy A-distance"].tolist() == pytest.approx(distances.tolist())
+    assert "proxy A-distance" not in measured({0: BySign()}, signs, SPLIT)
+
+
+@pytest.mark.parametrize(("swapped", "share"), [(False, 1.0), (True, 0.0)])
+def test_alignment_tells_matched_classes_from_exchanged_ones(swapped: bool, share: float):
+    """Two classes at ±3 with a spread of 1; the target's lie one unit higher."""
+    features = torch.tensor([[-4.0], [-2.0], [2.0], [4.0]]).repeat(2, 1)
+    of_target = torch.arange(8) >= 4
+    features[of_target] += 1
+    labels = torch.tensor([0, 0, 1, 1]).repeat(2)
+    if swapped:
+        labels[of_target] = 1 - labels[of_target]
+    found = alignment(Inside(features, of_target, labels))
+    assert found["domains apart"] == pytest.approx(1)
+    assert found["same class apart"] == pytest.approx(6 if swapped else 1)
+    assert found["nearest is the same class"] == share

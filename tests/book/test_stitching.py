@@ -86,7 +86,7 @@ def test_all_columns_start_from_the_pre_trained_layers(start):
     pretrained = trained_network(start.pretrained, 0, "source")
     source = list(stages_of(pretrained, "branches.source"))
     for shared in (0, 1, 2):
-        model = stitching._split_network(two_tasks(), 0, COLUMNS, shared)
+        model = stitching._split_network(two_tasks(), 0, COLUMNS, shared).double()
         stitching._from_source(start.pretrained, "source", model, 0)
         for task in COLUMNS.tasks:
             own = [*stages_of(model, "trunk"), *stages_of(model, f"branches.{task}")]

@@ -308,13 +308,24 @@ def test_layered_tasks_are_tasks_on_common_lower_features():
     assert torch.allclose(signals.std(0), torch.ones(3, dtype=torch.float64), atol=0.05)
 
 
+def test_layered_tasks_share_their_heads_as_the_dial_says():
+    for dial in (0.0, 0.5, 1.0):
+        world = layered_tasks(2, tasks=2, rows=5, features=2000, shared_heads=dial)
+        first, second = world.heads.values()
+        correlation = float(torch.corrcoef(torch.stack([first, second]))[0, 1])
+        assert correlation == pytest.approx(dial, abs=0.06)
+        assert torch.equal(first, second) == (dial == 1)
+
+
 def test_more_layered_tasks_leave_the_earlier_ones():
     small = layered_tasks(7, tasks=1, rows=5)
     large = layered_tasks(7, tasks=3, rows=9)
     assert same(small, large, "task_1", 5)
 
 
-@pytest.mark.parametrize("dials", [{"shared_upper": 1.5}, {"shared_upper": -0.1}, {"tasks": 0}])
+@pytest.mark.parametrize(
+    "dials", [{"shared_upper": 1.5}, {"shared_upper": -0.1}, {"shared_heads": 2.0}, {"tasks": 0}]
+)
 def test_impossible_layered_tasks_are_refused(dials):
     with pytest.raises(UsageError):
         layered_tasks(0, **{"tasks": 2, "rows": 5} | dials)

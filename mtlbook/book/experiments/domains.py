@@ -1,8 +1,9 @@
 """How far two domains lie apart, and what it costs to hide it: the measures of section 7.2."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -15,9 +16,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from mtlbook.auxiliary.adversarial import adversarial_sgd, annealing
+from mtlbook.book.experiments.results import Trained, trained_network
+from mtlbook.book.experiments.training import tuned
+from mtlbook.book.page import Page
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
+from mtlbook.training.sampling import Mixed
+from mtlbook.training.selection import Selected
 
 
 def a_distance(error: float) -> float:
@@ -184,3 +191,51 @@ def alignment(seen: Inside) -> dict[str, float]:
         "same class apart": float(between.diagonal().mean() / spread),
         "nearest is the same class": float(same.double().mean()),
     }
+
+
+def contestant(
+    page: Page,
+    network: Callable[..., nn.Module],
+    data: Callable[[int], MultiTaskData],
+    tasks: Sequence[str],
+    *,
+    rates: Sequence[float],
+    seeds: Sequence[int] | None = None,
+    **settings: Any,
+) -> Selected:
+    """A contestant of section 7.2: for each seed the learning rate with the least label loss.
+
+    The first task is the label; its held-out rows choose. There is no early stopping. With a domain
+    as second task a minibatch has 64 rows of both domains, else 32.
+
+    Arguments:
+        page: whose seeds and device are used.
+        network: as for `tuned`.
+        data: a seed's data, that of `two_domains`.
+        tasks: names of the label and, for an adversarial network, of the domain.
+        rates: the learning rates μ₀, which follow the papers' schedule.
+        seeds: others than the page's.
+        **settings: as for `tuned`; `steps` and `split` must be among them.
+    """
+    trials = {
+        f"rate {r:g}": {"optimiser": partial(adversarial_sgd, learning_rate=r)} for r in rates
+    }
+    fixed = {"schedule": annealing, "stopping": None, "evaluate_on": ["validation"]}
+    return tuned(
+        page,
+        network,
+        data,
+        trials,
+        each_task=True,
+        seeds=seeds,
+        tasks=list(tasks),
+        sampler=Mixed(64 if len(tasks) > 1 else 32),
+        validate_every=settings["steps"],
+        **fixed,
+        **settings,
+    )
+
+
+def networks(trained: Trained, seeds: Sequence[int]) -> dict[int, nn.Module]:
+    """The trained network of each seed."""
+    return {seed: trained_network(trained, seed) for seed in seeds}

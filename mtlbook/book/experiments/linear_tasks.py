@@ -168,17 +168,15 @@ def constructed(
     inputs = np.stack([one.inputs_by_task.numpy() for one in made])
     targets = np.stack([one.targets.T.numpy() for one in made])
     truth = np.stack([one.coefficients.numpy() for one in made])
-    parts = [Rows(inputs[:, :, part], targets[:, :, part]) for part in _halves(rows)]
-    return Experiment(*parts, partial(excess_risk, truth))
+    train, validation = (
+        Rows(inputs[:, :, part], targets[:, :, part]) for part in (slice(rows), slice(rows, None))
+    )
+    return Experiment(train, validation, partial(excess_risk, truth))
 
 
 def excess_risk(truth: Coefficients, weights: Coefficients) -> Errors:
     """‖Ŵ − W‖² / ‖W‖²."""
     return ((weights - truth) ** 2).sum(axis=(1, 2)) / (truth**2).sum(axis=(1, 2))
-
-
-def _halves(rows: int) -> tuple[slice, slice]:
-    return slice(rows), slice(rows, None)
 
 
 def observed(

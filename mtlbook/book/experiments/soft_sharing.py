@@ -193,10 +193,11 @@ def symbol(strength: float) -> str:
 
 def choices(selected: Selected, names: Iterable[str]) -> list[float]:
     """How often seeds and tasks chose each trial, as shares."""
-    counted = selected.choices.stack().value_counts(normalize=True)
-    return [float(counted.get(name, 0.0)) for name in names]
+    made = selected.choices.to_numpy()
+    return [float((made == name).mean()) for name in names]
 
 
+@torch.no_grad()
 def look_into(model: nn.Module) -> dict[str, float]:
     """How alike the tasks' networks are, over all parameters that they do not share outright.
 

@@ -203,7 +203,8 @@ def _stitched_network(
 
 def _from_source(pretrained: Selected, source: str, model: nn.Module, seed: int) -> None:
     """Give the trunk and every branch of a network the pre-trained stages."""
-    stages = list(trained_network(pretrained, seed, source).get_submodule(f"branches.{source}"))
+    stages = trained_network(pretrained, seed, source).get_submodule(f"branches.{source}")
+    assert isinstance(stages, nn.Sequential)
     assert isinstance(model, HardSharing)
     for branch in model.branches.values():
         assert isinstance(branch, nn.Sequential)

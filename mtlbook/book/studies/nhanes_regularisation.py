@@ -6,9 +6,10 @@ income and measures of body and blood (`mtlbook.book.data.nhanes`): 500 training
 of one hidden layer of tanh units.
 
 1. *Fit to shuffled labels.* Each task's labels are permuted among the rows, by itself. Separate
-   networks of 16 units each, a shared layer of 16 units and one with as many parameters as the
-   separate networks together are trained on 500 rows without any regulariser. Reported is the
-   share of the training loss of a constant prediction that disappears, averaged over the tasks.
+   networks of 4 units each, a shared layer of 4 units and one with as many parameters as the
+   separate networks together are trained on 500 rows without any regulariser, for 1,000 steps: what
+   is wanted is what they can fit, not how fast. Reported is the share of the training loss of a
+   constant prediction that disappears, averaged over the tasks.
 2. *Test loss* on the true labels, averaged over the tasks relative to the loss of a constant
    prediction: separate networks, and a shared layer with as many parameters, stopped at their least
    validation loss, with nothing else, with an L2 penalty or with dropout. Each of the three has
@@ -47,7 +48,8 @@ DATA = ("nhanes_2017",)
 SEEDS = 16
 
 SPLIT = Holdout(train=500, validation=500, test=1000)
-STEPS, UNITS_ON_NOISE = 150, 16
+STEPS = 150
+STEPS_ON_NOISE, UNITS_ON_NOISE = 1000, 4
 SEPARATE, SHARED = "separate", "shared"
 
 
@@ -98,7 +100,8 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
         (SHARED, None, equal(UNITS_ON_NOISE)),
         ("shared, same width", None, UNITS_ON_NOISE),
     ):
-        (fitted,) = train(branch_at, noise, Grid((0.01,), (width,)), stopping=None).values()
+        grid = Grid((0.01,), (width,))
+        (fitted,) = train(branch_at, noise, grid, stopping=None, steps=STEPS_ON_NOISE).values()
         left = [
             fitted.score(task, "loss", "train") / loss for task, loss in constant_on_noise.items()
         ]
@@ -145,13 +148,15 @@ def _train(
     stopping: str | None,
     seeds: Sequence[int],
     device: str,
+    steps: int | None = None,
 ) -> dict[str, Fit]:
+    taken = STEPS if steps is None else steps
     settings = Settings(
         split=SPLIT,
-        steps=STEPS,
+        steps=taken,
         sampler=Mixed(50),
         stopping=stopping,
-        validate_every=STEPS // 20,
+        validate_every=taken // 20,
         device=device,
         progress_label="NHANES",
     )

@@ -60,6 +60,7 @@ def test_the_whole_study_at_a_tiny_size(monkeypatch):
     monkeypatch.setattr(study.nhanes, "load", people)
     monkeypatch.setattr(study, "SPLIT", Holdout(train=100, validation=50, test=50))
     monkeypatch.setattr(study, "STEPS", 40)
+    monkeypatch.setattr(study, "STEPS_ON_NOISE", 200)
     grids = {name: replace(grid, rates=(0.05,), widths=(8,)) for name, grid in study.GRIDS.items()}
     monkeypatch.setattr(study, "GRIDS", grids)
     monkeypatch.setattr(study, "ALONE", study.Grid(rates=(0.05,), widths=(8,)))
@@ -89,6 +90,7 @@ def test_losses_relative_to_a_constant_have_no_unit(monkeypatch):
 
     monkeypatch.setattr(study, "SPLIT", Holdout(train=100, validation=50, test=50))
     monkeypatch.setattr(study, "STEPS", 20)
+    monkeypatch.setattr(study, "STEPS_ON_NOISE", 20)
     monkeypatch.setattr(study, "GRIDS", {"early stopping": study.Grid(rates=(0.03,), widths=(8,))})
     monkeypatch.setattr(study, "ALONE", study.Grid(rates=(0.03,), widths=(8,)))
     found = []
