@@ -50,7 +50,7 @@ from mtlbook.training.settings import Settings
 
 SECTION = "7.2"
 DATA = ("mnist", "usps")
-SEEDS = 10
+SEEDS = 16
 SIDE = 16
 LEARNING_RATES = (0.1, 0.3)
 STEPS = 1000
