@@ -28,10 +28,10 @@ def overview(found: pd.DataFrame) -> pd.DataFrame:
 def markdown_map(found: pd.DataFrame) -> str:
     """The map as a table in Markdown, with links for a page in the folder of the notebooks."""
     lines = ["| § | Page | Question | First claim |", "|---|---|---|---|"]
-    for row in overview(found).itertuples():
-        link = str(row.notebook).removeprefix("notebooks/")
-        title = f"[{row.title}]({link})" if link else f"{row.title} *(to come)*"
-        lines.append(f"| {row.section} | {title} | {row.question} | {row.verdict} |")
+    for row in overview(found).to_dict("records"):
+        link = row["notebook"].removeprefix("notebooks/")
+        title = f"[{row['title']}]({link})" if link else f"{row['title']} *(to come)*"
+        lines.append(f"| {row['section']} | {title} | {row['question']} | {row['verdict']} |")
     return "\n".join(lines)
 
 

@@ -44,7 +44,7 @@ def result_table(found: pd.DataFrame) -> pd.DataFrame:
             ],
             "seeds": found["seeds"],
             "p (Holm)": found["p_holm"],
-            "verdict": found["verdict"] + found["survives"].map({True: "", False: " †"}),
+            "verdict": found["verdict"].where(found["survives"], found["verdict"] + " †"),
         }
     )
 

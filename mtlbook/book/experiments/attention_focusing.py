@@ -117,9 +117,9 @@ def attention(
 def most_sensitive(
     selected: Selected, world: Callable[[int], SyntheticDataset]
 ) -> Float[np.ndarray, "seeds tasks"]:
-    """The share of relevant ones among the inputs to which each task's prediction is most sensitive.
+    """The share of relevant ones among the inputs that each task is most sensitive to.
 
-    The sensitivities are those on test inputs; arguments as for `attention`.
+    The sensitivities are those of predictions on test inputs; arguments as for `attention`.
     """
     tested = dict(zip(selected.choices.index, next(iter(selected.fits.values())).test, strict=True))
 
@@ -176,6 +176,7 @@ def contestant(
         sampler=Mixed(None),
         stopping="each",
         validate_every=10,
+        evaluate_on=("validation", "test"),
     )
     return select(fits, each_task=True)
 

@@ -234,6 +234,7 @@ def learnt_by(
         steps=400,
         validate_every=10,
         patience=10,
+        evaluate_on=("validation",),
     )
 
 

@@ -46,9 +46,9 @@ def summary(frame: pd.DataFrame) -> str:
         f"| {verdict} | {' | '.join(str(row[role] or '') for role in columns)} |"
         for verdict, row in counts.iterrows()
     ]
-    agreement = frame["agreement"].value_counts()
+    agreement = frame["agreement"].to_list()
     same, other, opposite = (
-        int(agreement.get(f"{one} verdict", 0)) for one in ("same", "other", "opposite")
+        agreement.count(f"{one} verdict") for one in ("same", "other", "opposite")
     )
     sentence = (
         f"{frame['id'].nunique()} claims and controls with {len(frame)} results; of the "
