@@ -47,8 +47,10 @@ def with_metadata(notebook: NotebookNode) -> NotebookNode:
     own = {OWN: notebook.metadata[OWN]} if OWN in notebook.metadata else {}
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE} | own)
     for cell in notebook.cells:
-        for key in ("papermill", "execution"):
+        for key in ("papermill", "execution", "jupyter"):
             cell.metadata.pop(key, None)
+        if "hide-input" in cell.metadata.get("tags", []):  # a tag folds on the site alone
+            cell.metadata["jupyter"] = {"source_hidden": True}
     return notebook
 
 

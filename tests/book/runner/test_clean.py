@@ -105,3 +105,11 @@ def test_streams_do_not_depend_on_how_the_kernel_split_them() -> None:
     outputs = split.cells[-1].outputs
     assert outputs == whole.cells[-1].outputs
     assert [one.get("text", "figure") for one in outputs] == ["ab", "x", "figure", "c", "y"]
+
+
+def test_a_cell_that_folds_on_the_site_folds_in_jupyterlab() -> None:
+    folded = new_code_cell("import torch", metadata={"tags": ["hide-input"]})
+    shown = new_code_cell("1", metadata={"jupyter": {"source_hidden": True}})
+    first, second = clean(new_notebook(cells=[folded, shown])).cells
+    assert first.metadata["jupyter"] == {"source_hidden": True}
+    assert "jupyter" not in second.metadata
