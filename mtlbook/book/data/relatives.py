@@ -22,6 +22,7 @@ ATTRIBUTES = "parity", "loop", "above_four"
 _digits = cache(embedded.digits)  # the same images for every seed
 
 
+@cache  # each contestant asks for each seed's data
 def relatives(dataset: str, shared_features: float, seed: int) -> MultiTaskData:
     """The tasks `target`, `related_elsewhere` and, where it exists, `related_here`.
 
