@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mtlbook.book.replication import SEEDS, Replication
-from tests.notebook_hygiene import LEAST_SEEDS, Book, section_of
+from mtlbook.statistics import LEAST_SEEDS
+from tests.notebook_hygiene import Book, section_of
 
 FIELDS = (
     "id",

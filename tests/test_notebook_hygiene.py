@@ -579,7 +579,7 @@ def test_the_replication_must_be_that_of_stated_claims_with_as_many_seeds() -> N
         {"id": "3.1-b"},
         {"statement": "It hurts."},
         {"smallest": 0.5},
-        {"seeds": 8},
+        {"seeds": 7},
         {"p": 1.5},
         {"low": 3.0},
         {"effect": 2.0000001},

@@ -122,7 +122,7 @@ def noisy_copies(
 
     Example:
         >>> made = noisy_copies(0, tasks=2, train=40, validation=20, test=100, correlation=1.0)
-        >>> bool((made.targets[:, 0] == made.targets[:, 1]).all())
+        >>> bool((made.targets[:40, 0] == made.targets[:40, 1]).all())
         True
     """
     scales = [1.0] * tasks if coefficients is None else list(coefficients)
