@@ -55,11 +55,7 @@ def plain(claim: Claim, shown: Sequence[Line], *, off: str = "") -> str:
     for line in shown:
         rows.append(f"  {line.label:{widest}}  {_drawn(line.record, scale)}")
         rows.append(f"  {'':{widest}}  {_said(claim, line.record)}")
-    rows.append(f"  {_meaning(claim, first)}")
-    if off:
-        rows.append(f"  {off}")
-    if len(shown) == 2 and shown[1].record["verdict"] != first["verdict"]:
-        rows.append(f"  {_disagreement(shown)}")
+    rows += [f"  {note}" for note in _notes(claim, shown, off)]
     return "\n".join(textwrap.fill(row, 100, subsequent_indent="  ") for row in rows)
 
 
@@ -73,11 +69,7 @@ def html(claim: Claim, shown: Sequence[Line], *, off: str = "") -> str:
         f"<td>{escape(_effect(claim, line.record))}</td></tr>"
         for line in shown
     )
-    notes = [_meaning(claim, first)]
-    if off:
-        notes.append(off)
-    if len(shown) == 2 and shown[1].record["verdict"] != first["verdict"]:
-        notes.append(_disagreement(shown))
+    notes = _notes(claim, shown, off)
     colour = COLOURS.get(shown[-1].record["verdict"], GREY)
     return (
         f'<div class="mtlbook-claim" style="border-left: 5px solid {colour}; '
@@ -113,9 +105,15 @@ def _meaning(claim: Claim, record: Record) -> str:
     )
 
 
-def _disagreement(shown: Sequence[Line]) -> str:
-    page, fresh = (line.record["verdict"] for line in shown)
-    return f"The two sets of seeds disagree: {page} here, {fresh} in the replication, which counts."
+def _notes(claim: Claim, shown: Sequence[Line], off: str) -> list[str]:
+    """What stands below the plot: the verdict's meaning, the effect off, a disagreement."""
+    notes = [_meaning(claim, shown[0].record), off]
+    verdicts = [line.record["verdict"] for line in shown]
+    if len(set(verdicts)) > 1:
+        page, fresh = verdicts
+        replicated = f"{fresh} in the replication, which counts"
+        notes.append(f"The two sets of seeds disagree: {page} here, {replicated}.")
+    return [note for note in notes if note]
 
 
 def _scale(records: Sequence[Record]) -> tuple[float, float]:

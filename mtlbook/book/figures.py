@@ -15,10 +15,9 @@ import pandas as pd
 import seaborn as sns
 from jaxtyping import Float
 from matplotlib.artist import Artist
-from matplotlib.colors import ListedColormap, Normalize, PowerNorm
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from mtlbook.book import drawing
 from mtlbook.book.drawing import COLOURS, FIXED, GREY, INK, WIDTH
@@ -474,59 +473,4 @@ def trade_off(
     drawing.write_beside(axes, points)
     if hue is not None:
         drawing.legend_of(axes, handles)
-    return figure
-
-
-def pictures(
-    rows: Sequence[Sequence[Float[np.ndarray, "..."]]],
-    columns: Sequence[str],
-    *,
-    classes: Mapping[str, Sequence[str]] | None = None,
-    units: Mapping[str, str] | None = None,
-) -> Figure:
-    """A table of pictures: a row for each scene or example, a named column for each kind.
-
-    Pictures of the shape (height, width, 3) have colours from 0 to 1. Those of two axes are values,
-    drawn from dark (the least of the column) to light (its largest).
-
-    Arguments:
-        rows: the pictures of each row, one for each of the columns.
-        columns: the names of the columns.
-        classes: for columns that hold numbers of classes, their names, which come into a key.
-        units: for columns of values, what they are: the text of a colour bar below the column.
-    """
-    if not rows or any(len(row) != len(columns) for row in rows):
-        raise UsageError(f"each row of pictures has one for each of the columns {list(columns)}")
-    classes, units = classes or {}, units or {}
-    unknown = (set(classes) | set(units)) - set(columns)
-    if unknown:
-        raise UsageError(f"there is no column {', '.join(unknown)} among {list(columns)}")
-    across = len(columns)
-    below = 0.3 * bool(units) + 0.25 * bool(classes)
-    figure = Figure(figsize=(WIDTH, 0.3 + WIDTH / across * len(rows) + below))
-    grid = figure.subplots(len(rows), across, squeeze=False)
-    keys: list[Artist] = []
-    for place, name in enumerate(columns):
-        own = [np.asarray(row[place]) for row in rows]
-        limits = {"vmin": min(v.min() for v in own), "vmax": max(v.max() for v in own)}
-        look: dict[str, Any] = {"cmap": "cividis", **limits}
-        if name in classes:
-            shades = sns.color_palette("colorblind", len(classes[name]))
-            look = {"cmap": ListedColormap(shades), "vmin": -0.5, "vmax": len(shades) - 0.5}
-            keys += [
-                Patch(color=c, label=text) for c, text in zip(shades, classes[name], strict=True)
-            ]
-        for axes, values in zip(grid[:, place], own, strict=True):
-            shown = values.clip(0, 1) if values.ndim == 3 else values
-            image = axes.imshow(shown, interpolation="nearest", **look)
-            axes.set_axis_off()
-            if name in units and axes is grid[-1, place]:
-                bar = figure.colorbar(
-                    image, ax=list(grid[:, place]), orientation="horizontal", label=units[name],
-                    fraction=0.05, pad=0.02, aspect=12, ticks=MaxNLocator(2),
-                )  # fmt: skip
-                bar.ax.grid(visible=False)
-        grid[0, place].set_title(name)
-    if keys:
-        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), handlelength=1)
     return figure

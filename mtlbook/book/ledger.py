@@ -4,9 +4,7 @@ A page runs 16 seeds; the replication runs 64 others, and its verdict is the boo
 show the book as a whole, and `mtlbook report`, are made from this table.
 """
 
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -14,7 +12,6 @@ import pandas as pd
 
 from mtlbook.book import claims, replication
 from mtlbook.book.claims import MEANINGS, Record, Role
-from mtlbook.book.files import repository
 from mtlbook.book.replication import Replication
 
 MEASURED = ("effect", "low", "high", "p", "seeds", "verdict")
@@ -22,15 +19,9 @@ MEASURED = ("effect", "low", "high", "p", "seeds", "verdict")
 
 
 def read() -> list[Record]:
-    """The ledger: the one that a run has just merged, else the committed one; none where neither.
-
-    A run lays its ledger into the folder `MTLBOOK_OUTPUT` for the pages that are made from it.
-    """
-    output = os.environ.get("MTLBOOK_OUTPUT")
-    if output and (path := Path(output) / "claims.json").exists():
-        return claims.read(path)
-    root = repository(Path.cwd()) or repository(Path(__file__).parent)
-    return claims.read(root / "figures" / "claims.json") if root else []
+    """The ledger: the one that a run has just merged, or else the committed one, if any."""
+    path = replication.newest("claims.json")
+    return claims.read(path) if path else []
 
 
 def frame(

@@ -85,10 +85,9 @@ class Replication:
 def read(path: Path | None = None) -> Replication:
     """The replication in a file; empty where there is none.
 
-    Without a path it is `replication.json` of the folder `MTLBOOK_OUTPUT`, where a run lays what
-    its pages may see, or else `figures/replication.json` of the repository around this folder.
+    Without a path it is the :func:`newest`.
     """
-    path = path or _default()
+    path = path or newest(FILE)
     if path is None or not path.exists():
         return Replication()
     try:
@@ -129,12 +128,16 @@ def merge(path: Path, section: str, fingerprint: str, claims: "Iterable[Record]"
     write(path, read(path).with_page(section, fingerprint, claims))
 
 
-def _default() -> Path | None:
+def newest(name: str) -> Path | None:
+    """A file of results: of the folder `MTLBOOK_OUTPUT` if it is there, else the committed one.
+
+    A run lays what its pages may see into that folder. None outside a repository of the book.
+    """
     output = os.environ.get("MTLBOOK_OUTPUT")
-    if output and (Path(output) / FILE).exists():
-        return Path(output) / FILE
+    if output and (Path(output) / name).exists():
+        return Path(output) / name
     root = repository(Path.cwd()) or repository(Path(__file__).parent)
-    return root / "figures" / FILE if root else None
+    return root / "figures" / name if root else None
 
 
 def _order(section: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The book's results for people: a row a claim for its forest plot, a table, and what surprises."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -38,10 +39,7 @@ def result_table(found: pd.DataFrame) -> pd.DataFrame:
             "§": found["section"],
             "claim": found["statement"],
             "data": found["data"],
-            "effect": [
-                effect_text(row["effect"], row["low"], row["high"], row["unit"])
-                for row in found.to_dict("records")
-            ],
+            "effect": [_effect(row) for row in found.to_dict("records")],
             "seeds": found["seeds"],
             "p (Holm)": found["p_holm"],
             "verdict": found["verdict"].where(found["survives"], found["verdict"] + " †"),
@@ -55,39 +53,21 @@ def surprises(found: pd.DataFrame) -> list[str]:
     They are claims that come out harmful or refuted where their mechanism is present, claims that
     hold on constructed data and miss on real data, and controls that fail.
     """
-    sentences = [*_reversed(found), *_lost_on_real_data(found), *_failed_controls(found)]
+    verdict, present = found["verdict"], found["role"] == "mechanism present"
+    holds = found["id"].isin(found.loc[present & (verdict == "supported"), "id"])
+    real = holds & (found["role"] == "real data") & verdict.isin(MISSED)
+    kinds = {
+        "{data}, {verdict}": present & verdict.isin(["harmful", "refuted"]),
+        "holds on constructed data, {verdict} on {data}": real,
+        "a control that failed": verdict == "failed",
+    }
+    sentences = [
+        f"**§{row['section']}, {what.format_map(row)}** ({_effect(row)}): {row['statement']}"
+        for what, chosen in kinds.items()
+        for row in found.loc[chosen].to_dict("records")
+    ]
     return sentences or ["Nothing: every claim that was tested came out as the overview says."]
 
 
-def _reversed(found: pd.DataFrame) -> Iterator[str]:
-    wrong = found["verdict"].isin(["harmful", "refuted"]) & (found["role"] == "mechanism present")
-    for row in found.loc[wrong].to_dict("records"):
-        where = f"§{row['section']}, {row['data']}, {row['verdict']}"
-        yield f"**{where}** ({_effect(row)}): {_said(row)}"
-
-
-def _lost_on_real_data(found: pd.DataFrame) -> Iterator[str]:
-    holds = found.loc[
-        (found["role"] == "mechanism present") & (found["verdict"] == "supported"), "id"
-    ]
-    missed = found["id"].isin(holds) & (found["role"] == "real data")
-    for row in found.loc[missed & found["verdict"].isin(MISSED)].to_dict("records"):
-        yield (
-            f"**§{row['section']}, holds on constructed data, {row['verdict']} on {row['data']}** "
-            f"({_effect(row)}): {_said(row)}"
-        )
-
-
-def _failed_controls(found: pd.DataFrame) -> Iterator[str]:
-    for row in found.loc[found["verdict"] == "failed"].to_dict("records"):
-        yield f"**§{row['section']}, a control that failed** ({_effect(row)}): {_said(row)}"
-
-
-def _effect(row: dict[str, object]) -> str:
-    return effect_text(
-        *(float(str(row[key])) for key in ("effect", "low", "high")), unit=str(row["unit"])
-    )
-
-
-def _said(row: dict[str, object]) -> str:
-    return str(row["statement"])
+def _effect(row: Mapping[Any, Any]) -> str:
+    return effect_text(row["effect"], row["low"], row["high"], row["unit"])
