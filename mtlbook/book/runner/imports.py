@@ -39,6 +39,9 @@ SHOWING = (
 )
 """Modules and packages that no effect can depend on: they draw, ask, print, or execute."""
 
+WORDS = ("glossary.toml", "overview.toml", "registry.toml")
+"""Tables that no effect can depend on: a page computes with nothing that is downloaded."""
+
 MEASURING = ("id", "better", "relative", "smallest", "roles", "of")
 """What of a claim its record's numbers and verdict depend on; the rest are words."""
 
@@ -92,15 +95,18 @@ class Package:
 
     def hash_of_results(self, section: str, notebook: str) -> str:
         """The hash of what a page's effects depend on: not of what draws, prints or executes."""
-        modules = self.reached(section, notebook, without=SHOWING)
+        reached = self.reached(section, notebook, without=SHOWING)
+        # A table of lazy names says where they are, and what they are was followed.
+        modules = [name for name in reached if not ((one := self._source(name)) and one.lazy)]
         return self._hash(modules, Part(section, notebook, keys=MEASURING))
 
     def _hash(self, modules: Iterable[str], part: "Part") -> str:
         contents = {self.modules[name]: self.modules[name].read_bytes() for name in modules}
         folders = {path.parent for path in contents}
         for table in self.tables:
-            if any(folder in folders for folder in table.parents):
-                contents[table] = part.of(table)
+            # One of which the page reads nothing doesn't count, even by its name.
+            if any(folder in folders for folder in table.parents) and (own := part.of(table)):
+                contents[table] = own
         digest = hashlib.sha256()
         for path, content in sorted(contents.items()):
             name = path.relative_to(self.folder).as_posix()
@@ -235,6 +241,8 @@ class Part:
     def of(self, table: Path) -> bytes:
         """The part of a table."""
         content = table.read_bytes()
+        if self.keys and table.name in WORDS:
+            return b""
         try:
             if table.name == "claims.toml":
                 claims = tomllib.loads(content.decode())["claim"]
