@@ -1,19 +1,17 @@
 """IMTL, impartial multi-task learning: trained loss scales, and a step that favours no gradient."""
 
-from collections.abc import Sequence
-
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy import ndarray
-from torch import Tensor, nn
+from torch import Tensor
 
+from mtlbook.balancing.rule import GramianRule
 from mtlbook.balancing.solving import cosines, weights_by
-from mtlbook.combiner import Combiner, Evidence
-from mtlbook.tasks import Task
+from mtlbook.combiner import Evidence
+from mtlbook.weighting.impartial_scaling import IMTLL
 
 
-class IMTL(Combiner):
+class IMTL(IMTLL):
     """IMTL's hybrid: losses e^{s_t} L_t - s_t, and equal projections of d on their gradients.
 
     Liu, Li, Kuang, Xue, Chen, Yang, Liao and Zhang (2021). IMTL-L (their section 3.2) trains s_t
@@ -34,22 +32,22 @@ class IMTL(Combiner):
 
     gramian_at = "shared"
     heads = "own"
-    log_scales: Float[Tensor, "*replicas tasks"]
-
-    def __init__(self, tasks: Sequence[Task | str], dtype: torch.dtype | None = None) -> None:
-        super().__init__(tasks)
-        self.log_scales = nn.Parameter(torch.zeros(len(self.tasks), dtype=dtype))
-
-    def transform(
-        self, losses: Float[Tensor, "*replicas tasks"]
-    ) -> Float[Tensor, "*replicas tasks"]:
-        """e^{s_t} L_t - s_t."""
-        s = self.log_scales.to(losses)
-        return torch.exp(s) * losses - s
 
     def weigh(self, evidence: Evidence) -> Float[Tensor, "*replicas tasks"]:
         """The weights a of each replica."""
         return weights_by(equal_projection_weights, evidence, self)
+
+
+class IMTLG(GramianRule):
+    """IMTL-G alone: <u_t, d> equal for all unit gradients u_t, the losses unscaled.
+
+    Liu et al. (2021), section 3.1; guarded as `equal_projection_weights` says. A loss times κ
+    leaves the direction as it is. Orthogonal gradients have a_t ∝ 1 / ‖g_t‖.
+    """
+
+    def solve(self, gramian: Float[ndarray, "k k"]) -> Float[ndarray, " k"]:
+        """The weights a."""
+        return equal_projection_weights(gramian)
 
 
 def equal_projection_weights(gramian: Float[ndarray, "k k"]) -> Float[ndarray, " k"]:
@@ -64,14 +62,24 @@ def equal_projection_weights(gramian: Float[ndarray, "k k"]) -> Float[ndarray, "
     Gradients that depend on each other linearly have no inverse: the pseudo-inverse then gives
     the weights whose projections are nearest to equal. A task whose gradient is 0 takes no part.
     """
+    direction, _, norms = equal_projections(gramian)
+    inverse = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+    if not inverse.any():
+        return inverse
+    projection = min(1 / max(abs(direction @ inverse), np.finfo(float).tiny), norms.max())
+    return projection * direction * inverse
+
+
+def equal_projections(
+    gramian: Float[ndarray, "k k"],
+) -> tuple[Float[ndarray, " k"], Float[ndarray, " k"], Float[ndarray, " k"]]:
+    """The weights b = C⁺1 of unit gradients, the projections Cb of those on Σ_t b_t u_t, the norms.
+
+    The projections are 1 but where gradients depend on each other, or are 0.
+    """
     unit, norms = cosines(gramian)
     present = norms > 0
     weights = np.zeros_like(norms)
-    if not present.any():
-        return weights
-    unit, norms = unit[np.ix_(present, present)], norms[present]
-    direction = np.linalg.pinv(unit, rcond=1e-12, hermitian=True).sum(1)
-    inverse_length = abs(direction @ (1 / norms))
-    projection = min(1 / max(inverse_length, np.finfo(float).tiny), norms.max())
-    weights[present] = projection * direction / norms
-    return weights
+    own = unit[np.ix_(present, present)]
+    weights[present] = np.linalg.pinv(own, rcond=1e-12, hermitian=True).sum(1)
+    return weights, unit @ weights, norms

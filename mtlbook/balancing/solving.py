@@ -10,6 +10,10 @@ from numpy import ndarray
 from mtlbook.combiner import Combiner, Evidence
 from mtlbook.errors import UsageError
 
+# The least length of a combination of gradients, of the longest, that their Gramian's squares tell
+# from 0.
+RESOLUTION = 1e-7
+
 
 def gramian_of(evidence: Evidence, combiner: Combiner) -> Float[torch.Tensor, "*r tasks tasks"]:
     """The Gramian, or an error that says how to come by it."""
