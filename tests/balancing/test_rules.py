@@ -17,6 +17,7 @@ from mtlbook.balancing.mgda import MGDA, min_norm_weights
 from mtlbook.balancing.nash import NashMTL
 from mtlbook.balancing.pcgrad import PCGrad
 from mtlbook.balancing.solving import RESOLUTION, cosines
+from mtlbook.balancing.task_tension import TaskTension, tensioned
 from mtlbook.balancing.upgrad import UPGrad
 from mtlbook.combiner import Combiner, Evidence
 from mtlbook.errors import UsageError
@@ -35,6 +36,7 @@ RULES = {
     "Aligned-MTL": AlignedMTL,
     "UPGrad": UPGrad,
     "DualProj": DualProjection,
+    "CDTT": TaskTension,
 }
 RANDOM = ("PCGrad", "GradVac")
 every_rule = pytest.mark.parametrize("name", RULES)
@@ -82,7 +84,7 @@ def test_equal_gradients_keep_their_direction(name):
     assert cosine == pytest.approx(1, abs=1e-9)
 
 
-INVARIANT = {"IMTL-G", "ConFIG", "Nash-MTL"}  # to a loss's unit, in direction
+INVARIANT = {"IMTL-G", "ConFIG", "Nash-MTL", "CDTT"}  # to a loss's unit, in direction
 
 
 @exact_rule
@@ -302,8 +304,68 @@ def test_gradvac_without_a_past_is_pcgrad_and_remembers_cosines():
         (lambda: CAGrad(["a"], radius=-1.0), "radius"),
         (lambda: SDMGrad(["a"], pull=-1.0), "pull"),
         (lambda: GradVac(["a"], rate=2.0), "rate"),
+        (lambda: TaskTension(["a"], sensitivity=-1.0), "sensitivity"),
+        (lambda: TaskTension(["a"], window=0), "window"),
     ],
 )
 def test_a_dial_out_of_range_is_named(make, cause):
     with pytest.raises(UsageError, match=cause):
         make()
+
+
+# CDTT -----------------------------------------------------------------------------------------
+
+
+def tension_of(k: float, sensitivity: float) -> float:
+    return sensitivity / (1 + np.exp(np.e - np.e * k)) + 1 - sensitivity
+
+
+def test_cdtt_s_common_direction_has_equal_projections_until_two_windows_are_over():
+    jacobian = gradients() * [[1.0], [10.0], [0.1], [3.0]]
+    found = direction("CDTT", jacobian)
+    units = jacobian / np.linalg.norm(jacobian, axis=1)[:, None]
+    shortest = min_norm_weights(units @ units.T) @ units
+    cosine = found @ shortest / np.linalg.norm(found) / np.linalg.norm(shortest)
+    assert cosine == pytest.approx(1, abs=1e-12)
+    # Scaled so that the gradients' own weights have the sum 1.
+    rule = RULES["CDTT"](list("abcd"))
+    assert weights(rule, jacobian @ jacobian.T).sum() == pytest.approx(1)
+
+
+def test_cdtt_pulls_by_the_ratio_of_windows_and_the_loss():
+    """Three steps of two: norms halve for task a; losses 10 and 0.1."""
+    rule = RULES["CDTT"](["a", "b"], sensitivity=0.8, window=1)
+    losses = torch.tensor([10.0, 0.1], dtype=torch.float64)
+    labelled = torch.ones(2, dtype=torch.bool)
+    for scale in (2.0, 1.0):
+        first = torch.diag(torch.tensor([scale**2, 1.0], dtype=torch.float64))
+        rule.weigh(Evidence(losses, labelled, gramian=first))
+    jacobian = np.array([[1.0, 0.5], [0.0, 1.0]])
+    gramian = torch.from_numpy(jacobian @ jacobian.T)
+    found = rule.weigh(Evidence(losses, labelled, gramian=gramian)).numpy() @ jacobian
+    unit = jacobian / np.linalg.norm(jacobian, axis=1)[:, None]
+    common = unit.mean(0) / np.mean(1 / np.linalg.norm(jacobian, axis=1))
+    expected = common.copy()
+    for row, k in zip(jacobian, (0.5 + 1, 1 - 1), strict=True):
+        expected += tension_of(k, 0.8) * (row - common) / np.linalg.norm(row - common)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_cdtt_ends_in_no_conflict_with_the_task_that_it_turned_to_last():
+    rule = RULES["CDTT"](list("abcd"), window=1)
+    for seed in range(20):
+        jacobian = np.random.default_rng(seed).standard_normal((4, 5)) - 0.3
+        found = weights(rule, jacobian @ jacobian.T) @ jacobian
+        assert jacobian[-1] @ found >= -1e-9
+
+
+def test_cdtt_moves_straight_towards_a_gradient_that_it_conflicts_with():
+    gramian = np.array([[1.0, -0.9], [-0.9, 1.0]])
+    pulled = tensioned(gramian, np.array([0.0, 5.0]))
+    length = np.sqrt(0.95)  # of half the difference
+    before = tensioned(gramian, np.zeros(2)) * (1 - 5 / length) + [0, 5 / length]
+    assert gramian[0] @ before < 0
+    assert gramian[0] @ pulled == pytest.approx(0, abs=1e-12)
+    # What moved is a mixture of d and the gradient.
+    mixed = (1 - (s := 1 - pulled[1] / before[1])) * before + s * np.eye(2)[0]
+    np.testing.assert_allclose(pulled, mixed, rtol=1e-12)
