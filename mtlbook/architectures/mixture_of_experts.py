@@ -1,8 +1,8 @@
 r"""Section 8.1, mixtures of experts: every task mixes the same experts, by a gate of its own.
 
-All tasks share n experts f_1, …, f_n, networks of equal outputs. A gate gives each example n weights
-that add up to 1, and the mixture goes to the task's tower h_k (Ma, Zhao, Yi, Chen, Hong and Chi,
-2018, equations 5 to 7):
+All tasks share n experts f_1, …, f_n, networks with outputs of one shape. A gate gives each example
+n weights that add up to 1, and the mixture goes to the task's tower h_k (Ma, Zhao, Yi, Chen, Hong
+and Chi, 2018, equations 6 to 8):
 
     ŷ_k = h_k(f_k(x)),    f_k(x) = Σ_i g_ki(x) f_i(x),    g_k(x) = softmax(W_k x)
 
@@ -14,9 +14,9 @@ networks.
 
 **Where it fails.** The paper's gate has no bias. Then g_i(−x) / g_j(−x) = g_j(x) / g_i(x): where x
 and −x are equally likely, a gate prefers an expert here as much as it rejects it there, and no task
-can prefer an expert on average. Give it a bias (`bias=True`). Gates *collapse* where one expert gets
-all the weight (`effective_experts`); dropping experts from the gates in training works against that
-(Zhao et al., 2019). The gates are parameters, too: count them before comparing.
+can prefer an expert on average. Give it a bias (`bias=True`). Gates *collapse* where one expert
+gets all the weight (`effective_experts`); dropping experts from the gates in training works against
+that (Zhao et al., 2019). The gates are parameters, too: count them before comparing.
 """
 
 from collections.abc import Mapping, Sequence

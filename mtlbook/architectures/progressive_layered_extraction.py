@@ -1,10 +1,10 @@
 r"""Section 8.1, progressive layered extraction: experts of each task beside experts of all.
 
 In a *customised gate control* (CGC) each task k has m_k experts of its own beside m_s experts that
-all tasks share, and its gate mixes these alone: another task's own experts are out of its reach, and
-get no gradient from it (Tang, Liu, Zhao and Gong, 2020, section 4.1):
+all tasks share, and its gate mixes these alone: another task's own experts are out of its reach,
+and get no gradient from it (Tang, Liu, Zhao and Gong, 2020, section 4.1):
 
-    g_k(x) = w_k(x) S_k(x),   w_k(x) = softmax(W_k x),   S_k = [E_k,1, …, E_k,m_k, E_s,1, …, E_s,m_s]
+    g_k(x) = w_k(x) S_k(x),  w_k(x) = softmax(W_k x),  S_k = [E_k1, …, E_km_k, E_s1, …, E_sm_s]
 
 *Progressive layered extraction* (PLE, section 4.2) stacks such levels. Above the first, a task's
 experts and its gate read the task's own mixture of the level below, and the shared experts read the

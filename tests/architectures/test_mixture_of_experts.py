@@ -42,7 +42,7 @@ def network(
     torch.manual_seed(0)
     layer = nn.Linear if stages is dense else partial(nn.Conv2d, kernel_size=1)
     heads = {name: layer(4, 2) for name in NAMES[:tasks]}
-    settings = {"inputs": INPUTS[stages.__name__], "experts": 3} | options
+    settings: dict[str, Any] = {"inputs": INPUTS[stages.__name__], "experts": 3} | options
     return MixtureOfExperts(stages, heads, **settings)
 
 
@@ -64,6 +64,12 @@ def set_gates(model: MixtureOfExperts, weights: Tensor, bias: Tensor | None = No
         model.gate.weight.copy_(weights)
         if bias is not None:
             model.gate.bias.copy_(bias)
+
+
+def expert_of(model: MixtureOfExperts, number: int) -> nn.Sequential:
+    expert = model.experts[number]
+    assert isinstance(expert, nn.Sequential)
+    return expert
 
 
 def by_loop(model: MixtureOfExperts, x: Tensor, multi_gate: bool) -> dict[str, Tensor]:
@@ -132,7 +138,7 @@ def test_the_gates_are_those_of_the_prediction_and_add_up_to_one():
 @pytest.mark.parametrize("tasks", [2, 6])
 def test_one_expert_is_hard_parameter_sharing(tasks, multi_gate):
     model = network(tasks, experts=1, multi_gate=multi_gate)
-    layers = list(model.experts[0])
+    layers = list(expert_of(model, 0))
     shared = HardSharing(lambda: layers, dict(model.heads.items()))
     found, expected = model(rows()), shared(rows())
     parameters = list(shared.parameters())
@@ -172,7 +178,7 @@ def test_a_bias_at_infinity_gives_separate_networks(tasks):
     model = network(tasks, experts=tasks, bias=True)
     picks = torch.where(torch.eye(tasks, dtype=torch.bool), 1e4, -1e4)
     set_gates(model, model.gate.weight.detach(), picks.flatten())
-    columns = iter([list(expert) for expert in model.experts])
+    columns = iter([list(expert_of(model, number)) for number in range(tasks)])
     separate = separate_networks(lambda: next(columns), dict(model.heads.items()))
     found, expected = model(rows()), separate(rows())
     for number, name in enumerate(found):
@@ -262,7 +268,8 @@ def test_replicas_all_at_once_equal_one_after_another(options):
     """As in `fit`: predictions and gradients of all seeds by one call, experts dropped or not."""
     models = [reproducible(network(3, **options), seed) for seed in range(3)]
     for seed, model in enumerate(models):
-        nn.init.normal_(model.gate.weight, generator=generator(seed, "gate"))
+        weights = model.get_parameter("gate.weight")
+        nn.init.normal_(weights, generator=generator(seed, "gate"))
     parameters, buffers = stack_module_state(models)
     x = random(3, 7, 5)
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -25,14 +26,13 @@ def stages_of(levels: int) -> Callable[[], list[nn.Module]]:
     """A dense layer a level; the last one gives 4 features."""
     widths = [*WIDTHS[:levels], 4]
     return lambda: [
-        nn.Sequential(nn.Linear(below, above), nn.Tanh())
-        for below, above in zip(widths, widths[1:], strict=False)
+        nn.Sequential(nn.Linear(below, above), nn.Tanh()) for below, above in pairwise(widths)
     ]
 
 
 def network(tasks: int = 2, levels: int = 2, **options: Any) -> ProgressiveLayeredExtraction:
     heads = {name: nn.Linear(4, 2) for name in NAMES[:tasks]}
-    settings = {"inputs": list(WIDTHS[:levels])} | options
+    settings: dict[str, Any] = {"inputs": list(WIDTHS[:levels])} | options
     return ProgressiveLayeredExtraction(stages_of(levels), heads, **settings)
 
 
@@ -49,20 +49,29 @@ def gradients(predictions: Mapping[str, Tensor], parameters: Sequence[Tensor]) -
     return list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
 
 
+def own_experts(model: ProgressiveLayeredExtraction, name: str) -> list[nn.Sequential]:
+    experts = model.own[name]
+    assert isinstance(experts, nn.ModuleList)
+    return [expert for expert in experts if isinstance(expert, nn.Sequential)]
+
+
+def shared_experts(model: ProgressiveLayeredExtraction) -> list[nn.Sequential]:
+    return [expert for expert in model.shared if isinstance(expert, nn.Sequential)]
+
+
 def by_loop(model: ProgressiveLayeredExtraction, x: Tensor) -> dict[str, Tensor]:
     """The paper's levels, example by example and expert by expert."""
     levels = len(model.task_gates)
     paths = {name: list(x) for name in model.heads}
     common = list(x)
     for level in range(levels):
-        stage = str(level)
         new_paths: dict[str, list[Tensor]] = {name: [] for name in model.heads}
         new_common = []
         for n in range(len(x)):
-            of_all = [expert.get_submodule(stage)(common[n]) for expert in model.shared]
+            of_all = [expert[level](common[n]) for expert in shared_experts(model)]
             of_tasks = {
-                name: [expert.get_submodule(stage)(paths[name][n]) for expert in own]
-                for name, own in model.own.items()
+                name: [expert[level](paths[name][n]) for expert in own_experts(model, name)]
+                for name in model.heads
             }
             for name in model.heads:
                 gate = model.task_gates[level].get_submodule(name)
@@ -103,7 +112,7 @@ def test_the_network_is_the_loop_over_levels_examples_and_experts(tasks, levels,
 def test_one_level_by_hand():
     """Customised gate control: equations 3 to 5 of the paper."""
     model, x = network(levels=1, own=1, shared=1), rows()
-    a, b = model.own["views"][0](x), model.shared[0](x)
+    a, b = own_experts(model, "views")[0](x), model.shared[0](x)
     scores = x @ model.task_gates[0].get_parameter("views.weight").T
     w = scores.exp() / scores.exp().sum(1, keepdim=True)
     exactly(model.gates(x)[0]["views"], w)
@@ -113,7 +122,10 @@ def test_one_level_by_hand():
 def test_gates_above_the_first_level_read_the_tasks_own_mixture():
     model, x = network(levels=2, own=1, shared=2), rows()
     first, second = model.gates(x)
-    below = [model.own["likes"][0][0](x), *(expert[0](x) for expert in model.shared)]
+    below = [
+        own_experts(model, "likes")[0][0](x),
+        *(expert[0](x) for expert in shared_experts(model)),
+    ]
     mixed = (first["likes"].T.unsqueeze(-1) * torch.stack(below)).sum(0)
     exactly(second["likes"], model.task_gates[1].get_submodule("likes")(mixed).softmax(1))
 
@@ -129,7 +141,9 @@ def test_one_level_without_own_experts_is_the_multi_gate_mixture(tasks):
     )
     mixture.experts.load_state_dict(model.shared.state_dict())
     mixture.heads.load_state_dict(model.heads.state_dict())
-    gates = [model.task_gates[0].get_parameter(f"{name}.weight") for name in NAMES[:tasks]]
+    gates: list[Tensor] = [
+        model.task_gates[0].get_parameter(f"{name}.weight") for name in NAMES[:tasks]
+    ]
     with torch.no_grad():
         mixture.gate.weight.copy_(torch.cat(gates))
     found, expected = model(rows()), mixture(rows())
@@ -150,7 +164,7 @@ def test_one_level_without_own_experts_is_the_multi_gate_mixture(tasks):
 @pytest.mark.parametrize("tasks", [2, 6])
 def test_without_shared_experts_the_networks_are_separate(tasks, levels):
     model = network(tasks, levels, own=1, shared=0)
-    columns = iter([list(model.own[name][0]) for name in NAMES[:tasks]])
+    columns = iter([list(own_experts(model, name)[0]) for name in NAMES[:tasks]])
     separate = separate_networks(lambda: next(columns), dict(model.heads.items()))
     found, expected = model(rows()), separate(rows())
     for name in found:
@@ -164,7 +178,8 @@ def test_without_shared_experts_the_networks_are_separate(tasks, levels):
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_several_own_experts_and_no_shared_ones_leave_the_tasks_apart(levels):
     model = network(2, levels, own=3, shared=0)
-    others = [*model.own["likes"].parameters(), *model.task_gates[0]["likes"].parameters()]
+    gate = model.task_gates[0].get_submodule("likes")
+    others = [*model.own["likes"].parameters(), *gate.parameters()]
     views = {"views": model(rows())["views"]}
     assert not any(bool(own.any()) for own in gradients(views, others))
 
@@ -173,7 +188,7 @@ def test_several_own_experts_and_no_shared_ones_leave_the_tasks_apart(levels):
 @pytest.mark.parametrize("tasks", [2, 6])
 def test_one_shared_expert_alone_is_hard_parameter_sharing(tasks, levels):
     model = network(tasks, levels, own=0, shared=1)
-    layers = list(model.shared[0])
+    layers = list(shared_experts(model)[0])
     hard = HardSharing(lambda: layers, dict(model.heads.items()))
     found, expected = model(rows()), hard(rows())
     for name in found:
@@ -189,7 +204,7 @@ def test_no_gradient_reaches_another_tasks_experts_in_the_last_level(levels):
     """Below it does: the shared path mixes the experts of all."""
     model = network(2, levels, own=2, shared=1)
     for level in range(levels):
-        others = [p for expert in model.own["likes"] for p in expert[level].parameters()]
+        others = [p for own in own_experts(model, "likes") for p in own[level].parameters()]
         reached = gradients({"views": model(rows())["views"]}, others)
         assert any(bool(own.any()) for own in reached) == (level < levels - 1)
 
