@@ -133,10 +133,10 @@ class ProgressiveLayeredExtraction(nn.Module):
             stage = str(level)
             shared = [expert.get_submodule(stage)(common) for expert in self.shared]
             own = {
-                name: [expert.get_submodule(stage)(paths[name]) for expert in experts]
+                name: [expert.get_submodule(stage)(paths[name]) for expert in experts.children()]
                 for name, experts in self.own.items()
             }
-            found = {name: _weights(gate, paths[name]) for name, gate in gates.items()}
+            found = {name: _weights(gate, paths[name]) for name, gate in gates.named_children()}
             weights.append(found)
             if level < len(self.shared_gates):
                 every = [features for experts in own.values() for features in experts]
