@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from torch import nn
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from mtlbook.architectures.mixture_of_experts import MixtureOfExperts
 from mtlbook.architectures.progressive_layered_extraction import ProgressiveLayeredExtraction
@@ -197,3 +200,43 @@ def _of_depth(fits: Mapping[str, Fit]) -> Selected:
     """The choice among the trials that share the bottom and nothing else."""
     own = {name: fit for name, fit in fits.items() if name.startswith(f"{DEPTHS[0]} shared")}
     return select(own)
+
+
+def relative(
+    losses: Float[np.ndarray, "seeds tasks"], baseline: Float[np.ndarray, "seeds tasks"]
+) -> Float[np.ndarray, " seeds"]:
+    """Each task's loss over the baseline's mean, averaged over the tasks.
+
+    Example:
+        >>> relative(np.array([[1.0, 30.0], [3.0, 30.0]]), np.array([[1.0, 60.0], [3.0, 60.0]]))
+        array([0.5, 1. ])
+    """
+    return (losses / baseline.mean(0)).mean(1)
+
+
+def mean_gates(
+    gates: Float[Tensor, "examples experts"], bins: Int[np.ndarray, " examples"], count: int
+) -> Float[np.ndarray, "bins experts"]:
+    """A gate's mean weights in each bin: the examples whose bin is 0, 1, …, count − 1.
+
+    Example:
+        >>> gates = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
+        >>> mean_gates(gates, np.array([0, 1, 1]), count=2)
+        array([[1.  , 0.  ],
+               [0.25, 0.75]], dtype=float32)
+    """
+    places = [torch.from_numpy(bins == place) for place in range(count)]
+    return torch.stack([gates[place].mean(0) for place in places]).numpy()
+
+
+def moved_weight(means: Float[np.ndarray, "bins experts"]) -> Float[np.ndarray, " bins"]:
+    """How much of a gate's mean weight lies on other experts in each bin than in the first.
+
+    Half the sum of the absolute differences: 0 where the mixture is the first bin's, 1 where all
+    the weight lies on other experts.
+
+    Example:
+        >>> moved_weight(np.array([[1.0, 0.0], [0.25, 0.75]]))
+        array([0.  , 0.75])
+    """
+    return abs(means - means[0]).sum(1) / 2
