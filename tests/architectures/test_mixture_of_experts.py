@@ -291,6 +291,14 @@ def test_a_state_dict_fits_another_model():
     exactly(second(rows())["marital"], first(rows())["marital"])
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_it_runs_in_reduced_precision(training):
+    model = network(2, bias=True, dropout=0.3).train(training)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        reduced = model.float()(rows().float())
+    assert all(bool(own.isfinite().all()) for own in reduced.values())
+
+
 # What is refused ----------------------------------------------------------------------------------
 
 

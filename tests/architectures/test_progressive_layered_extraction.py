@@ -263,6 +263,14 @@ def test_replicas_all_at_once_equal_one_after_another(levels):
             torch.testing.assert_close(together[name][number], expected, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_it_runs_in_reduced_precision(training):
+    model = network(2, levels=2, shared=2).train(training)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        reduced = model.float()(rows().float())
+    assert all(bool(own.isfinite().all()) for own in reduced.values())
+
+
 # What is refused ----------------------------------------------------------------------------------
 
 
