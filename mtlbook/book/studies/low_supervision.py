@@ -58,7 +58,7 @@ LABELS = 150  # sentences with the main task's tags
 WIDTH, UNITS, DEPTH = 16, 12, 3
 BATCH = 8
 STEPS = 150
-RATES = (0.005, 0.01, 0.02)
+RATES = (0.01, 0.02, 0.04)
 
 
 class Corpus(NamedTuple):

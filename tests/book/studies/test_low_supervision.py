@@ -75,7 +75,7 @@ def test_everyone_has_three_trials_and_f1_is_that_of_the_chosen_one():
     assert [len(own.fits) for own in chosen.values()] == [3] * 5
     layers = [own for name, own in chosen.items() if name.startswith("layer")]
     best = list(chosen["best layer"].fits.values())
-    assert best == [own.fits["rate 0.01"] for own in layers]
+    assert best == [own.fits["rate 0.02"] for own in layers]
     for own in chosen.values():
         found = study.measured(corpus, own)
         for place, seed in enumerate(SEEDS):
