@@ -23,8 +23,8 @@ def layered_tagging(
     *,
     rows: int,
     tasks: Sequence[str] = ("low", "main"),
-    length: int = 8,
-    words: int = 30,
+    length: int = 6,
+    words: int = 10,
     tags: int = 4,
     layered: bool = True,
     noise: float = 0.05,
@@ -66,7 +66,7 @@ def layered_tagging(
     Example:
         >>> made = layered_tagging(0, rows=3)
         >>> made.data.inputs["tokens"].shape, made.data.targets["main"].shape
-        (torch.Size([3, 8, 1]), torch.Size([3, 8]))
+        (torch.Size([3, 6, 1]), torch.Size([3, 6]))
         >>> [task.name for task in made.data.tasks]
         ['low', 'main']
     """
