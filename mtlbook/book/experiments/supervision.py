@@ -100,7 +100,7 @@ class Taggers:
             steps=self.steps,
             sampler=Balanced(self.batch),
             stopping=self.main,
-            validate_every=max(1, self.steps // 10),
+            validate_every=max(1, self.steps // 6),
             evaluate_on=("validation", "test"),
             **settings,
         )
