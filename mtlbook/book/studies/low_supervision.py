@@ -22,7 +22,7 @@ contestant has three trials and for each seed takes the one with the least valid
 main task, at the step where that is least: for single-task and each layer these are three learning
 rates; *best layer* has the three layers, at the middle rate. A sentence's loss is the mean over its
 words. Beside the loss, the error rate of words is recorded, and for chunks and entities the F1 of
-spans. All in float32: other processors may give other third digits. About 5 minutes on one core.
+spans. All in float32: other processors may give other third digits. About 3 minutes on one core.
 Fixed after pilots on seeds from 7000.
 """
 
