@@ -201,7 +201,7 @@ def test_with_the_identity_the_prior_is_independent_l2(tasks):
     weights = [
         p for name, p in model.named_parameters() if "weight" in name and "trunk" not in name
     ]
-    expected = sum(p.square().sum() for p in weights) / 2
+    expected = torch.stack([p.square().sum() for p in weights]).sum() / 2
     exactly(RelationshipPrior(0.3)(model), 0.3 * expected)
     for every in (AXES, ("features",), ("outputs", "tasks")):
         exactly(network_like(model, related=every).prior(), expected)
@@ -323,7 +323,8 @@ def test_the_covariances_are_learnt_one_after_another_in_every_layer():
     model = network(branch_at=1, related=AXES)
     new = model.learnt(0.2)
     assert list(new) == [f"relations.{layer}.{axis}" for layer in (0, 1) for axis in AXES]
-    stack = torch.stack([model.heads[name].weight.T for name in NAMES[:3]], dim=-1).detach()
+    heads = [model.get_parameter(f"heads.{name}.weight").T for name in NAMES[:3]]
+    stack = torch.stack(heads, dim=-1).detach()
     own = {axis: torch.eye(n) for axis, n in zip(AXES, stack.shape, strict=True)}
     for axis in AXES:
         own[axis] = bounded(flip_flop(stack, own, axis), 0.2)
