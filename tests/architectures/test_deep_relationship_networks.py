@@ -213,18 +213,19 @@ def network_like(model: DeepRelationshipNetwork, **options: Any) -> DeepRelation
     return other
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("tasks", [2, 6])
-def test_one_correlation_for_all_is_l2_and_the_squared_distance(tasks):
+def test_one_correlation_for_all_is_l2_and_the_squared_distance(tasks, bias):
     """Σ_3⁻¹ = a I + b (T I − 11ᵀ) is ½ a ‖𝒲‖² + (b / 2) Σ_{s<t} ‖W_s − W_t‖²: section 3.2."""
     a, b = 0.7, 0.4
-    heads = {name: nn.Linear(4, 2, bias=False) for name in NAMES[:tasks]}
-    model = DeepRelationshipNetwork(dense, heads)
+    heads = {name: nn.Linear(4, 2, bias=bias) for name in NAMES[:tasks]}
+    model = DeepRelationshipNetwork(dense, heads, biases=True)
     precision = a * torch.eye(tasks) + b * (tasks * torch.eye(tasks) - torch.ones(tasks, tasks))
     model.get_buffer("relations.0.tasks").copy_(precision.inverse())
-    l2 = sum(own.weight.square().sum() for own in heads.values()) / 2
+    parameters = list(model.heads.parameters())
+    l2 = torch.stack([own.square().sum() for own in parameters]).sum() / 2
     expected = a * l2 + SquaredDistance(b / 2, tied=["heads"])(model)
     exactly(model.prior(), expected)
-    parameters = list(model.heads.parameters())
     found, wanted = (torch.autograd.grad(own, parameters) for own in (model.prior(), expected))
     for one, other in zip(found, wanted, strict=True):
         exactly(one, other)

@@ -1,6 +1,6 @@
 """Section 6.1's contestants: networks that differ in the prior on the tasks' own weights."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from mtlbook.architectures.deep_relationship_networks import (
     flip_flop,
 )
 from mtlbook.book.experiments.networks import Stages, linear_head
+from mtlbook.book.experiments.training import Trials
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.sharing.soft import SquaredDistance
@@ -21,7 +22,6 @@ from mtlbook.training.results import Fit
 from mtlbook.weighting.linear_scalarisation import LinearScalarisation
 
 EVERY = 5  # steps between two updates of the covariances
-IDENTITY = 0.1  # their share of I
 
 
 def related_network(
@@ -32,46 +32,53 @@ def related_network(
     width: int,
     **dials: Any,
 ) -> DeepRelationshipNetwork:
-    """A trunk and linear heads, whose weights may have a prior."""
+    """A trunk and linear heads, whose weights and biases have a prior."""
     heads = {task.name: linear_head(width, task) for task in data.tasks}
-    return DeepRelationshipNetwork(stages, heads, **dials)
+    return DeepRelationshipNetwork(stages, heads, biases=True, **dials)
+
+
+def l2_trials(tasks: Sequence[str], strengths: Iterable[float]) -> Trials:
+    """Trials of independent L2, the prior with I as all its covariances, at each strength."""
+    return _weighted(tasks, strengths, {"regulariser": RelationshipPrior(1.0, identity=1.0)})
 
 
 def prior_trials(
-    tasks: Iterable[str], strengths: Iterable[float], identity: float = IDENTITY
-) -> dict[str, dict[str, Any]]:
-    """Trials of the prior at each strength; with a share of 1 of the identity, independent L2.
-
-    Adam's steps do not depend on the scale of what is minimised. So the prior counts 1 and the
-    losses 1 / λ, which is a combiner's business: trials that differ in it alone train at once.
-    """
-    prior = RelationshipPrior(1.0, identity=identity, every=EVERY)
-    updates = {} if identity == 1 else {"after_step": prior.after_step}
-    return _weighted(tasks, strengths, {"regulariser": prior} | updates)
+    tasks: Sequence[str], strengths: Sequence[float], shares: Iterable[float]
+) -> Trials:
+    """Trials of learnt covariances: each strength with each share of the identity."""
+    found = {}
+    for share in shares:
+        prior = RelationshipPrior(1.0, identity=share, every=EVERY)
+        settings = {"regulariser": prior, "after_step": prior.after_step}
+        of_share = _weighted(tasks, strengths, settings)
+        found |= {f"{trial}, {share:g} of I": own for trial, own in of_share.items()}
+    return found
 
 
 def distance_trials(
-    tasks: Iterable[str], strengths: Iterable[float], shares: Iterable[float]
-) -> dict[str, dict[str, Any]]:
-    """Trials of the mean-regularised prior: at each strength each share of the squared distance."""
-    names, given = list(tasks), list(strengths)
-    return {
-        f"{trial}, distance {share:g}": settings
-        for share in shares
-        for trial, settings in _weighted(
-            names, given, {"regulariser": MeanRegularised(1.0, share)}
-        ).items()
-    }
+    tasks: Sequence[str], strengths: Sequence[float], distances: Iterable[float]
+) -> Trials:
+    """Trials of mean regularisation: each strength with each distance, in units of it."""
+    found = {}
+    for distance in distances:
+        settings = {"regulariser": MeanRegularised(1.0, distance)}
+        of_distance = _weighted(tasks, strengths, settings)
+        found |= {f"{trial}, distance {distance:g}": own for trial, own in of_distance.items()}
+    return found
 
 
 def _weighted(
-    tasks: Iterable[str], strengths: Iterable[float], settings: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    names = list(tasks)
+    tasks: Sequence[str], strengths: Iterable[float], settings: Mapping[str, Any]
+) -> Trials:
+    """The same prior at several strengths, as trials that train at once.
+
+    Adam's steps do not depend on the scale of what is minimised. So the prior counts 1 and the
+    losses 1 / λ, which is a combiner's business, and combiners may differ within a search.
+    """
     return {
         f"λ {strength:g}": {
             **settings,
-            "combiner": LinearScalarisation(dict.fromkeys(names, 1 / strength)),
+            "combiner": LinearScalarisation(dict.fromkeys(tasks, 1 / strength)),
         }
         for strength in strengths
     }
@@ -117,9 +124,12 @@ class TrainedTrunk:
 
 def head_correlations(model: nn.Module) -> Float[Tensor, "tasks tasks"]:
     """The correlations of the heads' weights over features and outputs."""
-    heads: Mapping[str, nn.Module] = dict(model.get_submodule("heads").named_children())
-    stack = torch.stack([head.get_parameter("weight").T for head in heads.values()], dim=-1)
-    return correlations(flip_flop(stack.detach(), {}, "tasks"))
+    heads = model.get_submodule("heads").children()
+    weights = [
+        torch.cat([head.get_parameter("weight").T, head.get_parameter("bias")[None]])
+        for head in heads
+    ]
+    return correlations(flip_flop(torch.stack(weights, dim=-1).detach(), {}, "tasks"))
 
 
 def learnt_correlations(model: nn.Module) -> Float[Tensor, "tasks tasks"]:
