@@ -22,15 +22,14 @@ Fixed after a pilot on seeds from 7000.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import torch
 
-from mtlbook.book.experiments.contestants import Bench
-from mtlbook.book.experiments.networks import dense
+from mtlbook.book.experiments.networks import dense, hard_sharing
 from mtlbook.book.experiments.relationships import (
     distance_trials,
     l2_trials,
@@ -39,10 +38,14 @@ from mtlbook.book.experiments.relationships import (
     related_network,
 )
 from mtlbook.book.experiments.results import scores, tasks_of, trained_network
-from mtlbook.book.experiments.training import adam, adamw_trials, crossed
+from mtlbook.book.experiments.training import Build, Trials, adam, adamw_trials
 from mtlbook.book.studies.school_hard_sharing import largest
 from mtlbook.data import Holdout, MultiTaskData, school
+from mtlbook.sharing.hard import HardSharing
+from mtlbook.training.fit import fit_trials
 from mtlbook.training.sampling import Balanced
+from mtlbook.training.selection import Selected, select
+from mtlbook.training.settings import Settings, Trial
 
 SECTION = "6.1"
 DATA = ("school",)
@@ -73,33 +76,48 @@ def run(
     def data(seed: int) -> MultiTaskData:
         return school.scaled(chosen, split, seed)
 
-    # What the contestants need of a page.
-    page: Any = SimpleNamespace(seeds=list(seeds), device=device, section=SECTION)
-    bench = Bench(
-        page=page,
-        data=data,
-        stages=dense(chosen.inputs.shape[1], WIDTH),
-        width=WIDTH,
-        trials=adamw_trials([RATE], DECAYS),
-        settings={
-            "split": split,
-            "sampler": Balanced(int(split.train)),
-            "steps": steps,
-            "validate_every": 10,
-            "evaluate_on": ["validation", "test"],
-        },
-    )
-    network = partial(related_network, stages=bench.stages, width=WIDTH)
     names = [task.name for task in chosen.tasks]
-    adam_at = {"adam": {"optimiser": adam(RATE)}}
+    stages = dense(chosen.inputs.shape[1], WIDTH)
+    common = Settings(
+        split=split,
+        sampler=Balanced(int(split.train)),
+        steps=steps,
+        validate_every=10,
+        evaluate_on=("validation", "test"),
+        device=device,
+        progress_label="schools",
+    )
+
+    def searched(build: Build, trials: Trials, **changed: Any) -> Selected:
+        """Each seed's choice among the trials, of which those with the same prior train at once."""
+        fits, priors = {}, {id(own.get("regulariser")): own for own in trials.values()}
+        for prior, one in priors.items():
+            shared = {name: one.get(name) for name in ("regulariser", "after_step")}
+            fits |= fit_trials(
+                build,
+                data,
+                seeds=seeds,
+                trials={
+                    name: Trial(own.get("optimiser"), own.get("combiner"))
+                    for name, own in trials.items()
+                    if id(own.get("regulariser")) == prior
+                },
+                settings=replace(common, **shared, **changed),
+            )
+        return select(fits, each_task=changed.get("stopping") == "each")
+
+    def network(own: MultiTaskData, _seed: int, branch_at: int | None = None) -> HardSharing:
+        return hard_sharing(stages, own.tasks, WIDTH, branch_at=branch_at)
+
+    decayed = adamw_trials([RATE], DECAYS)
+    with_prior = partial(related_network, stages=stages, width=WIDTH)
+    related = partial(searched, with_prior, optimiser=adam(RATE))
     arms = {
-        "single-task": bench.single_task(),
-        "hard sharing": bench.hard_sharing(),
-        "independent L2": bench.method(network, crossed(adam_at, l2_trials(names, STRENGTHS))),
-        "squared distance": bench.method(
-            network, crossed(adam_at, distance_trials(names, MIDDLE, DISTANCES))
-        ),
-        LEARNT: bench.method(network, crossed(adam_at, prior_trials(names, MIDDLE, SHARES))),
+        "single-task": searched(partial(network, branch_at=0), decayed, stopping="each"),
+        "hard sharing": searched(network, decayed),
+        "independent L2": related(l2_trials(names, STRENGTHS)),
+        "squared distance": related(distance_trials(names, MIDDLE, DISTANCES)),
+        LEARNT: related(prior_trials(names, MIDDLE, SHARES)),
     }
     rows = [
         (seed, method, task.name, "loss", value)
