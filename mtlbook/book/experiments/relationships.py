@@ -1,6 +1,8 @@
 """Section 6.1's contestants: networks that differ in the prior on the tasks' own weights."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,20 +10,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtlbook.architectures.deep_relationship_networks import (
+    AXES,
     DeepRelationshipNetwork,
     RelationshipPrior,
     correlations,
     flip_flop,
 )
+from mtlbook.book.experiments.contestants import Bench
 from mtlbook.book.experiments.networks import Stages, linear_head
-from mtlbook.book.experiments.training import Trials
+from mtlbook.book.experiments.training import Trials, adam, adamw_trials, crossed
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.sharing.soft import SquaredDistance
 from mtlbook.training.results import Fit
+from mtlbook.training.selection import Selected
 from mtlbook.weighting.linear_scalarisation import LinearScalarisation
 
 EVERY = 5  # steps between two updates of the covariances
+SHARES = (0.1, 0.5)  # of the identity in learnt covariances
+DISTANCES = (0.03, 0.3)  # squared distances, in units of the L2 penalty's strength
 
 
 def related_network(
@@ -82,6 +89,80 @@ def _weighted(
         }
         for strength in strengths
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """The contestants of a bench, four trials each: priors on heads, and networks without any.
+
+    Attributes:
+        bench: tasks' data, the trained start, and all settings in common; trials are made here.
+        tasks: their names.
+        rate: of Adam.
+        strengths: four, of independent L2; the middle ones, of priors with a second dial.
+        decays: four weight decays of single-task networks and hard sharing.
+    """
+
+    bench: Bench
+    tasks: Sequence[str]
+    rate: float
+    strengths: Sequence[float]
+    decays: Sequence[float] = (0.0, 1.0, 3.0, 10.0)
+
+    def arms(self, *names: str) -> dict[str, Selected]:
+        """Train some contestants, by name: those of `CONTESTANTS`."""
+        return {name: CONTESTANTS[name](self) for name in names}
+
+    def single_task(self) -> Selected:
+        """A network for each task."""
+        return self.bench.single_task(adamw_trials([self.rate], self.decays))
+
+    def hard_sharing(self) -> Selected:
+        """One trunk, and heads without a prior."""
+        return self.bench.hard_sharing(adamw_trials([self.rate], self.decays))
+
+    def independent_l2(self) -> Selected:
+        """Heads with the prior that relates nothing."""
+        return self._with_prior(l2_trials(self.tasks, self.strengths))
+
+    def squared_distance(self) -> Selected:
+        """Heads with the prior that relates all pairs alike, and positively."""
+        return self._with_prior(distance_trials(self.tasks, self.strengths[1:3], DISTANCES))
+
+    def learnt_covariance(self, related: Sequence[str] = ("tasks",)) -> Selected:
+        """Heads whose covariances are learnt."""
+        trials = prior_trials(self.tasks, self.strengths[1:3], SHARES)
+        return self._with_prior(trials, related=related)
+
+    def own_priors(self) -> Selected:
+        """A network for each task, with covariances of its own; its λ, of all layers, is a tenth.."""
+        trials = prior_trials(self.tasks, [own / 10 for own in self.strengths[1:3]], SHARES)
+        dials = {"related": ("features", "outputs"), "apart": True, "branch_at": 0}
+        return self._with_prior(trials, stopping="each", **dials)
+
+    def _with_prior(self, trials: Trials, stopping: str = "relative", **dials: Any) -> Selected:
+        bench = self.bench
+        build = partial(related_network, stages=bench.stages, width=bench.width, **dials)
+        with_adam = crossed({"adam": {"optimiser": adam(self.rate)}}, trials)
+        return bench.method(build, with_adam, stopping=stopping)
+
+
+SINGLE, HARD, L2 = "single-task", "hard sharing", "independent L2"
+DISTANCE, LEARNT, ALL, OWN = (
+    "squared distance",
+    "learnt covariance",
+    "all covariances",
+    "own priors",
+)
+CONTESTANTS: dict[str, Callable[[Contest], Selected]] = {
+    SINGLE: Contest.single_task,
+    HARD: Contest.hard_sharing,
+    OWN: Contest.own_priors,
+    L2: Contest.independent_l2,
+    DISTANCE: Contest.squared_distance,
+    LEARNT: Contest.learnt_covariance,
+    ALL: partial(Contest.learnt_covariance, related=AXES),
+}
 
 
 class MeanRegularised:
