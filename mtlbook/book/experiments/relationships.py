@@ -135,7 +135,7 @@ class Contest:
         return self._with_prior(trials, related=related)
 
     def own_priors(self) -> Selected:
-        """A network for each task, with covariances of its own; its λ, of all layers, is a tenth.."""
+        """A network for each task with covariances of its own; λ, of all layers, is a tenth."""
         trials = prior_trials(self.tasks, [own / 10 for own in self.strengths[1:3]], SHARES)
         dials = {"related": ("features", "outputs"), "apart": True, "branch_at": 0}
         return self._with_prior(trials, stopping="each", **dials)

@@ -8,7 +8,8 @@ from tests.book.studies.stand_ins import schools_of_28_inputs
 
 SPLIT = Holdout(train=20, validation=20, test=20)
 METHODS = {
-    "single-task", "hard sharing", "independent L2", "squared distance", "learnt covariance",
+    "single-task", "hard sharing", "own priors", "independent L2", "squared distance",
+    "learnt covariance",
 }  # fmt: skip
 
 
@@ -25,7 +26,7 @@ def test_every_contestant_is_measured_for_every_seed_and_school(results):
     losses = results[results.metric == "loss"]
     assert set(losses.method) == METHODS
     assert (losses.groupby(["seed", "method"]).school.nunique() == 3).all()
-    assert len(losses) == 2 * 5 * 3
+    assert len(losses) == 2 * 6 * 3
 
 
 def test_alike_schools_are_found_to_be_alike(results):
