@@ -7,10 +7,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtlbook.architectures.deep_relationship_networks import RelationshipPrior
+from mtlbook.architectures.deep_relationship_networks import AXES, RelationshipPrior
 from mtlbook.book.data.worlds.signed_clusters import signed_clusters, task_correlations
+from mtlbook.book.experiments.contestants import Bench
 from mtlbook.book.experiments.networks import dense, hard_sharing
 from mtlbook.book.experiments.relationships import (
+    ALL,
+    CONTESTANTS,
+    LEARNT,
+    OWN,
+    SINGLE,
+    Contest,
     MeanRegularised,
     TrainedTrunk,
     correlation_error,
@@ -21,6 +28,8 @@ from mtlbook.book.experiments.relationships import (
     prior_trials,
     related_network,
 )
+from mtlbook.book.experiments.results import trained_network
+from mtlbook.book.page import Page
 from mtlbook.data import Holdout
 from mtlbook.training.fit import fit
 from mtlbook.training.sampling import Balanced
@@ -116,3 +125,41 @@ def test_the_relations_of_opposed_tasks_are_found():
 def test_other_models_have_no_relations():
     with pytest.raises(AssertionError):
         learnt_correlations(nn.Linear(2, 2))
+
+
+@pytest.fixture(scope="module")
+def arms():
+    page = Page("6.1", {"seeds": 2, "first_seed": 0, "device": "cpu"})
+    settings = {
+        "split": Holdout(train=15, validation=10, test=5), "steps": 10, "sampler": Balanced(15),
+        "evaluate_on": ["validation", "test"],
+    }  # fmt: skip
+    bench = Bench(page=page, data=data, stages=STAGES, width=4, trials={}, settings=settings)
+    contest = Contest(bench=bench, tasks=TASKS, rate=0.02, strengths=(0.1, 0.3, 1.0, 3.0))
+    return contest.arms(*CONTESTANTS)
+
+
+def test_every_contestant_has_four_trials(arms):
+    assert list(arms) == list(CONTESTANTS)
+    assert {len(arm.fits) for arm in arms.values()} == {4}
+    for name, arm in arms.items():
+        per_task = bool((arm.choices["task_1"] != arm.choices["task_2"]).any())
+        assert not per_task or name in (SINGLE, OWN)
+
+
+def test_the_contestants_differ_in_their_covariances(arms):
+    learnt = {
+        LEARNT: {"relations.0.tasks"},
+        ALL: {f"relations.0.{axis}" for axis in AXES},
+        OWN: {f"relations.{layer}.{axis}" for layer in (0, 1) for axis in ("features", "outputs")},
+    }
+    for name, arm in arms.items():
+        buffers = dict(trained_network(arm, 0, "task_1").named_buffers())
+        moved = {
+            place
+            for place, own in buffers.items()
+            if not torch.equal(own, torch.eye(own.shape[-1]).to(own).expand_as(own))
+        }
+        # A head with one output has no covariance of outputs to learn.
+        single = {place for place, own in buffers.items() if own.shape[-1] == 1}
+        assert moved == learnt.get(name, set()) - single, name
