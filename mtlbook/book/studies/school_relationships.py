@@ -10,11 +10,11 @@ training students of all 16 schools. All networks have one hidden layer of 16 ta
 linear head a school, start from random weights, and take 100 steps of Adam on all training
 students. Each contestant has four trials, chosen for each seed by validation loss:
 
-* *Single-task*, a network for each school, and *hard sharing*: weight decays 0, 1, 3 and 10. Each
+* *Single-task*, a network for each school, and *hard sharing*: weight decays 1, 3, 10 and 30. Each
   single-task network chooses its trial, and stops, by its own school's validation students.
 * *Independent L2* on the heads of a shared layer: λ = 0.3, 1, 3 and 10.
 * *Own priors*, a network for each school whose prior has covariances of its own features and
-  outputs, in both layers: λ = 0.2 and 0.6, a tenth or a half of I. Each chooses and stops alone.
+  outputs, in both layers: λ = 2 and 6, a tenth or a half of I. Each chooses and stops alone.
 * *Squared distance* between the heads, with L2: λ = 2 and 6, distances of 0.1 λ and λ.
 * *Learnt covariance* of the schools' heads: the same two λ, a tenth or a half of I.
 
@@ -56,7 +56,7 @@ SEEDS = 16
 SCHOOLS = 16
 SPLIT = Holdout(train=20, validation=20, test=60)
 WIDTH, STEPS, RATE = 16, 100, 0.02
-DECAYS = (0.0, 1.0, 3.0, 10.0)
+DECAYS = (1.0, 3.0, 10.0, 30.0)
 STRENGTHS = (0.3, 1.0, 3.0, 10.0)
 MIDDLE = (2.0, 6.0)  # the strengths that have a second dial
 DISTANCES, SHARES = (0.1, 1.0), (0.1, 0.5)
@@ -119,7 +119,7 @@ def run(
         "hard sharing": searched(network, decayed),
         "own priors": searched(
             partial(with_prior, branch_at=0, related=("features", "outputs"), apart=True),
-            prior_trials(names, [strength / 10 for strength in MIDDLE], SHARES),
+            prior_trials(names, MIDDLE, SHARES),
             optimiser=adam(RATE),
             stopping="each",
         ),
