@@ -13,6 +13,8 @@ from torch import Tensor
 
 from mtlbook.architectures.sluice_networks import Sluice
 from mtlbook.book.experiments.networks import Stages
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.randomness import generator
 
 
 def from_one_start(stages: Stages) -> Stages:
@@ -25,6 +27,17 @@ def from_one_start(stages: Stages) -> Stages:
     """
     first = list(stages())
     return lambda: deepcopy(first)
+
+
+def with_shuffled(data: MultiTaskData, seed: int, tasks: Sequence[str]) -> MultiTaskData:
+    """The same data, where the labels of some tasks belong to other rows that carry their label."""
+    targets = dict(data.targets)
+    for name in tasks:
+        rows = data.labelled[name].nonzero()[:, 0]
+        order = torch.randperm(len(rows), generator=generator(seed, "shuffled", name))
+        targets[name] = targets[name].clone()
+        targets[name][rows] = data.targets[name][rows[order]]
+    return MultiTaskData.partial(data.tasks, data.inputs, targets, data.labelled)
 
 
 def given_across(
