@@ -7,14 +7,18 @@ from torch import nn
 
 from mtlbook.architectures.sluice_networks import Sluice, mix_subspaces
 from mtlbook.book.experiments.sluices import (
+    by_relevance,
     computed_features,
     explained,
     from_one_start,
     given_across,
-    given_by_relevance,
+    ranked,
     released_mixture,
+    with_shuffled,
 )
+from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.randomness import generator
+from mtlbook.tasks import Task
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -69,13 +73,27 @@ def test_the_subspace_that_serves_the_others_is_found(common):
     with torch.no_grad():
         for name in "AB":
             model.columns[name][0].weight.copy_(torch.eye(4))
-    alpha = torch.eye(4)
-    alpha[2 + common, common] = alpha[common, 2 + common] = 1.0
+    alpha = torch.arange(16.0).view(4, 4)
     model.set_sharing([alpha], model.beta)
     features = {name: [x[:, 2 * common : 2 * common + 2].sin()] for name in "AB"}
-    assert given_by_relevance(model, x, features) == pytest.approx((0.5, 0.0))
-    features = {name: [x[:, 2 - 2 * common : 4 - 2 * common]] for name in "AB"}
-    assert given_by_relevance(model, x, features) == pytest.approx((0.0, 0.5))
+    order = [common, 1 - common, 2 + common, 3 - common]
+    assert torch.equal(by_relevance(model, x, features)[0], alpha[order][:, order])
+    assert ranked([1.0, 3.0, 2.0]) == [1, 2, 0]
+
+
+def test_shuffled_labels_are_those_of_other_rows_that_carry_one():
+    tasks = [Task.regression("main"), Task.regression("other")]
+    targets = {task.name: torch.arange(20.0)[:, None] for task in tasks}
+    marks = {"main": torch.ones(20, dtype=torch.bool), "other": torch.arange(20) >= 10}
+    data = MultiTaskData.partial(tasks, random(20, 3), targets, marks)
+    shuffled = with_shuffled(data, 0, ["other"])
+    assert torch.equal(shuffled.targets["main"], data.targets["main"])
+    before, after = data.targets["other"][10:], shuffled.targets["other"][10:]
+    assert not torch.equal(before, after)
+    assert torch.equal(before, after.sort(0).values)
+    assert torch.equal(
+        shuffled.targets["other"], with_shuffled(data, 0, ["other"]).targets["other"]
+    )
 
 
 # The released code --------------------------------------------------------------------------------

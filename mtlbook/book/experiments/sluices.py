@@ -9,7 +9,7 @@ from copy import deepcopy
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtlbook.architectures.sluice_networks import Sluice
 from mtlbook.book.experiments.networks import Stages
@@ -73,32 +73,43 @@ def explained(
     return float((1 - left.square().sum(0) / features.square().sum(0)).mean())
 
 
-def given_by_relevance(
+def by_relevance(
     model: Sluice,
     inputs: Float[Tensor, "rows inputs"],
     features: Mapping[str, Sequence[Float[Tensor, "rows features"]]],
-) -> tuple[float, float]:
-    """What the subspace that serves the other tasks better gives to them, and what the other does.
+) -> list[Float[Tensor, "parts parts"]]:
+    """Each layer's α, with the subspaces of a column in the order of their use for other tasks.
 
-    Of the two subspaces of a column's layer, the one serves the other tasks better that predicts
-    their true features of that layer better. Means over columns and layers.
+    First comes the one that best predicts the other tasks' true features of that layer.
 
     Arguments:
-        model: of two subspaces.
+        model: a trained network.
         inputs: on which the units and the features are compared.
         features: by task, its true features of each layer on these inputs.
     """
-    shares = []
+    ordered = []
     computed = computed_features(model, inputs)
     for place, alpha in enumerate(model.alpha):
-        across = given_across(alpha, model.subspaces)
-        for number, task in enumerate(model.heads):
+        order: list[int] = []
+        for task in model.heads:
             others = torch.cat([own[place] for name, own in features.items() if name != task], 1)
-            halves = computed[task][place].chunk(model.subspaces, 1)
-            order = sorted(range(len(halves)), key=lambda part: explained(halves[part], others))
-            shares.append(across[number][order].flip(0))
-    best, *_, worst = torch.stack(shares).mean(0).tolist()
-    return best, worst
+            parts = computed[task][place].chunk(model.subspaces, 1)
+            found = [explained(part, others) for part in parts]
+            order += [
+                len(order) // model.subspaces * model.subspaces + part for part in ranked(found)
+            ]
+        ordered.append(alpha.detach()[order][:, order])
+    return ordered
+
+
+def ranked(values: Sequence[float]) -> list[int]:
+    """The places of some values, from the largest on.
+
+    Example:
+        >>> ranked([0.2, 0.9, 0.5])
+        [1, 2, 0]
+    """
+    return sorted(range(len(values)), key=lambda place: -values[place])
 
 
 def computed_features(
@@ -116,6 +127,37 @@ def computed_features(
     for hook in hooks:
         hook.remove()
     return found
+
+
+class PrivateAndShared(nn.Module):
+    """A shared trunk and private ones that read both, with the weights of a sluice network.
+
+    The shared trunk's layers are the first subspace of column 1, where it reads itself.
+    """
+
+    def __init__(self, model: Sluice, units: int) -> None:
+        super().__init__()
+        self.columns, self.heads = model.columns, model.heads
+        self.size = units // model.subspaces
+
+    def forward(self, inputs: Float[Tensor, "rows inputs"]) -> dict[str, Tensor]:
+        """Each task's prediction."""
+        columns = {name: list(column.children()) for name, column in self.columns.items()}
+        shared, private = inputs, dict.fromkeys(columns, inputs[:, :0])
+        for place, first in enumerate(next(iter(columns.values()))):
+            # What column 1 computes where its private units are silent.
+            silent = inputs.new_zeros(
+                len(inputs), next(first.parameters()).shape[1] - shared.shape[1]
+            )
+            new_shared = first(torch.cat([shared, silent], 1))[:, : self.size]
+            private = {
+                name: columns[name][place](torch.cat([shared, own], 1))[:, self.size :]
+                for name, own in private.items()
+            }
+            shared = new_shared
+        return {
+            name: head(torch.cat([shared, private[name]], 1)) for name, head in self.heads.items()
+        }
 
 
 def released_mixture(
