@@ -23,7 +23,7 @@ least validation loss are kept:
 * *shuffled auxiliary*: the sluice network, where the bank's intents belong to other utterances.
 
 The main task is the hotel's. All is computed in float32. Fixed after pilots on seeds from 7000. It
-takes about two minutes.
+takes about one minute.
 """
 
 from collections.abc import Callable, Mapping, Sequence
