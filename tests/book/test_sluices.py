@@ -20,6 +20,7 @@ from mtlbook.book.experiments.sluices import (
     largest_difference,
     low_supervision_of,
     ranked,
+    reductions,
     released_mixture,
     shares_given,
     with_shuffled,
@@ -176,3 +177,14 @@ def test_shares_are_means_over_columns_and_layers():
     found = shares_given(alphas)
     expected = torch.stack([given_across(own, 2).mean(0) for own in alphas[1]]).mean(0)
     torch.testing.assert_close(found[:, 1], expected)
+
+
+def test_reductions_over_all_tasks_and_of_each():
+    losses = {
+        "single-task": np.array([[2.0, 10.0], [2.0, 10.0]]),
+        "sluice": np.array([[1.0, 10.0], [1.0, 10.0]]),
+    }
+    found = reductions(losses, ["sluice"], "AB")
+    assert {names: own.estimate for names, own in found.items()} == pytest.approx(
+        {("all tasks", "sluice"): 25.0, ("task A", "sluice"): 50.0, ("task B", "sluice"): 0.0}
+    )

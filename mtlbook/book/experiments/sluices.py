@@ -14,6 +14,7 @@ from copy import deepcopy
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -24,11 +25,12 @@ from mtlbook.architectures.low_supervision import LowSupervision
 from mtlbook.architectures.sluice_networks import Sluice
 from mtlbook.book.experiments.contestants import Bench
 from mtlbook.book.experiments.networks import Stages, linear_head
-from mtlbook.book.experiments.results import trained_network
+from mtlbook.book.experiments.results import error_reduction, trained_network
 from mtlbook.book.experiments.training import Trials, adamw_trials, crossed
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
+from mtlbook.statistics import Effect
 from mtlbook.training.selection import Selected
 
 RATES, DECAYS = (0.01, 0.03), (0.03, 0.3)
@@ -241,6 +243,26 @@ def computed_features(
     for hook in hooks:
         hook.remove()
     return found
+
+
+def reductions(
+    losses: Mapping[str, Float[np.ndarray, "seeds tasks"]],
+    methods: Iterable[str],
+    tasks: Sequence[str],
+    baseline: str = "single-task",
+) -> dict[tuple[str, str], Effect]:
+    """By task and method the reduction of the loss against a baseline, %; first over all tasks.
+
+    Over all tasks each loss is relative to the baseline's mean.
+    """
+    relative = {name: own / losses[baseline].mean(0) for name, own in losses.items()}
+    columns = {"all tasks": list(range(len(tasks)))}
+    columns |= {f"task {name}": [place] for place, name in enumerate(tasks)}
+    return {
+        (task, method): error_reduction(*(relative[o][:, own].mean(1) for o in (method, baseline)))
+        for task, own in columns.items()
+        for method in methods
+    }
 
 
 # The older networks -------------------------------------------------------------------------------

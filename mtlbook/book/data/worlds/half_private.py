@@ -61,8 +61,8 @@ def half_private(
 
 def true_features(
     seed: int, inputs: Float[Tensor, "rows inputs"], task: str, *, shared: int = LAYERS
-) -> list[tuple[Float[Tensor, "rows common"], Float[Tensor, "rows private"]]]:
-    """The common and the private hidden features of a task on some inputs, layer by layer.
+) -> list[Float[Tensor, "rows features"]]:
+    """A task's hidden features on some inputs, layer by layer: the common ones, then the private.
 
     Arguments:
         seed: that of `half_private`.
@@ -77,7 +77,7 @@ def true_features(
         private = _features(every, FEATURES - count, seed, layer, task)
         common = _features(common, count, seed, layer, "common")
         every = torch.cat([common, private], dim=1)
-        found.append((common, private))
+        found.append(every)
     return found
 
 
