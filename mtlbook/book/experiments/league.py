@@ -23,13 +23,40 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mtlbook.architectures.cross_stitch import CrossStitch
+from mtlbook.architectures.deep_relationship_networks import (
+    DeepRelationshipNetwork,
+    RelationshipPrior,
+)
+from mtlbook.architectures.fully_adaptive_sharing import (
+    Tree,
+    TreeNetwork,
+    affinity,
+    margins,
+    widen,
+)
+from mtlbook.architectures.mixture_of_experts import MixtureOfExperts
 from mtlbook.architectures.multi_task_attention import MultiTaskAttention
+from mtlbook.architectures.progressive_layered_extraction import ProgressiveLayeredExtraction
+from mtlbook.architectures.sluice_networks import Orthogonality, Sluice
+from mtlbook.architectures.tensor_factorisation import TensorFactorisation
 from mtlbook.book.experiments.networks import dense, hard_sharing
 from mtlbook.book.experiments.results import trained_network
 from mtlbook.book.experiments.training import adamw
-from mtlbook.data.multi_task_data import Holdout, MultiTaskData
+from mtlbook.book.data.overlaid_digits import overlaid_digits
+from mtlbook.book.data.worlds.half_private import half_private
+from mtlbook.book.data.worlds.layered_groups import layered_groups
+from mtlbook.book.data.worlds.low_rank_mixtures import low_rank_mixtures
+from mtlbook.book.data.worlds.mixed_relation import input_dependent
+from mtlbook.book.data.worlds.signed_clusters import signed_clusters
+from mtlbook.book.data.worlds.unequal_labels import unequal_labels
+from mtlbook.book.data.worlds.unrelated_tasks import unrelated_tasks
+from mtlbook.data import embedded, mulan
+from mtlbook.data.constructed import related_tasks
+from mtlbook.data.multi_task_data import Consecutive, Holdout, MultiTaskData
+from mtlbook.data.scaling import scaled
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.sharing.soft import SquaredDistance
 from mtlbook.tasks import Task
@@ -41,12 +68,21 @@ from mtlbook.training.settings import Settings, Trial
 
 Budget = Literal["steps", "FLOPs"]
 Build = Callable[[MultiTaskData, int], nn.Module]
+Make = Callable[[], nn.Module]
 
 WIDTH = 16
 STEPS = 300
 RATES = (0.003, 0.01)
 DECAYS = (0.1, 1.0)  # weight decay, of those who have no dial of their own
 DECAY = 0.1  # of those who have one
+LAYERS = 2
+SOFT = (0.01, 0.1)  # strengths of soft sharing
+PRIORS = (0.01, 0.1)  # and of relationship networks
+SAME = (0.9, 0.5)  # α between a column and itself at first
+ORTHOGONALITY = 0.01
+ERRORS = (0.1, 0.3)  # relative, of the truncation with which factorisation starts
+ALPHAS = (10.0, 30.0)  # what dissimilar tasks on one branch cost, a further branch being 1
+EVALUATIONS = 20  # on validation data, during a training
 MOST_STEPS = 4  # with equal FLOPs, at most so many times the common number of steps
 
 
@@ -81,21 +117,15 @@ class Entry:
 
     Attributes:
         chosen: its last trainings, and each seed's choice among them.
-        before: the trainings that these went on from.
         parameters: trainable ones, mean over the trials.
         inference: floating-point operations to predict one example, mean over the trials.
+        training: floating-point operations of all its trials for one seed, earlier stages included.
     """
 
     chosen: Selected
-    before: Sequence[Fit] = ()
-    parameters: float = 0.0
-    inference: float = 0.0
-
-    @property
-    def training(self) -> float:
-        """Floating-point operations of all its trainings, for one seed."""
-        trained = [*self.before, *self.chosen.fits.values()]
-        return float(sum(own.cost.training.mean() for own in trained))
+    parameters: float
+    inference: float
+    training: float
 
     def losses(self, part: str = "test") -> Float[np.ndarray, "seeds tasks"]:
         """The loss of each task under each seed's chosen trial."""
@@ -131,13 +161,18 @@ class Match:
         return self._drawn[seed]
 
     @property
+    def inputs(self) -> int:
+        """The width of the inputs."""
+        return self.data(self.seeds[0]).inputs.shape[1]
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """The world's tasks."""
         return self.data(self.seeds[0]).tasks
 
     def stages(self, width: int = WIDTH) -> Callable[[], Sequence[nn.Module]]:
         """Makes two hidden layers."""
-        return dense(self.data(self.seeds[0]).inputs.shape[1], width, width)
+        return dense(self.inputs, width, width)
 
     def heads(self, width: int = WIDTH) -> dict[str, nn.Module]:
         """A linear layer for each task."""
@@ -152,61 +187,68 @@ class Match:
         )
 
     def train(
-        self, make: Callable[[], nn.Module], share: float = 1.0, **settings: Any
+        self,
+        make: Make | Sequence[Make],
+        share: float = 1.0,
+        *,
+        decays: Sequence[float] = (DECAY,),
+        build: Build | None = None,
+        **settings: Any,
     ) -> dict[str, Fit]:
-        """Train a network at both rates, and with several weight decays where these are given.
+        """Train a network at both rates, with each of some weight decays.
 
         Arguments:
-            make: makes the network, the same for all seeds but for its draws.
+            make: makes the network; the networks of all seeds where they differ in size.
             share: of the steps.
-            **settings: of the training; `decays`, and `build` in the place of `make`.
+            decays: weight decays to try.
+            build: makes a seed's own network in the place of `make`.
+            **settings: of the training.
         """
-        decays = settings.pop("decays", (DECAY,))
-        trials = {
-            f"rate {rate:g}, decay {decay:g}": Trial(adamw(rate, decay))
-            for rate, decay in product(RATES, decays)
-        }
-        steps = max(1, round(share * self.steps_of(make)))
+        makes = [make] if callable(make) else list(make)
+        steps = max(1, round(share * self.steps_of(makes)))
         common: dict[str, Any] = {
             "split": self.world.split,
             "steps": steps,
             "sampler": (Balanced if self.world.balanced else Mixed)(self.world.batch),
-            "validate_every": max(1, steps // 20),
-            "stopping": "relative",
+            "validate_every": max(1, steps // EVALUATIONS),
             "evaluate_on": ("validation", "test"),
             "device": self.device,
             "progress_label": f"{self.label}: {self.world.name}",
         }
-        build = settings.pop("build", lambda _data, _seed: make())
-        groups = [trials]
-        if settings.get("after_step") is not None:  # it is told one learning rate
-            groups = [{name: own} for name, own in trials.items()]
+        optimisers = {
+            f"rate {rate:g}, decay {decay:g}": adamw(rate, decay)
+            for rate, decay in product(RATES, decays)
+        }
+        trained = partial(
+            fit_trials,
+            build or (lambda _data, _seed: makes[0]()),
+            self.data,
+            seeds=self.seeds,
+        )
+        if settings.get("after_step") is None:
+            trials = {name: Trial(own) for name, own in optimisers.items()}
+            return trained(trials=trials, settings=Settings(**common | settings))
         found: dict[str, Fit] = {}
-        for group in groups:
-            own = dict(common | settings)
-            if len(groups) > 1:
-                ((name, trial),) = group.items()
-                group, own = {name: Trial()}, own | {"optimiser": trial.optimiser}
-            found |= fit_trials(
-                build, self.data, seeds=self.seeds, trials=group, settings=Settings(**own)
-            )
+        for name, own in optimisers.items():  # what follows a step is told one learning rate
+            alone = Settings(**common | settings | {"optimiser": own})
+            found |= trained(trials={name: Trial()}, settings=alone)
         return found
 
-    def steps_of(self, make: Callable[[], nn.Module]) -> int:
-        """The steps of a network: all the same, or for the same floating-point operations."""
+    def steps_of(self, makes: Sequence[Make]) -> int:
+        """The steps of networks: all the same, or for the same floating-point operations."""
         if self.budget == "steps":
             return self.steps
-        ratio = self.operations(partial(self.split_network, shared=0)) / self.operations(make)
+        ratio = self.operations([partial(self.split_network, shared=0)]) / self.operations(makes)
         return round(self.steps * min(ratio, MOST_STEPS))
 
-    def operations(self, make: Callable[[], nn.Module]) -> float:
-        """Floating-point operations by which a network predicts all tasks for an example."""
-        from torch.utils.flop_counter import FlopCounterMode
-
+    def operations(self, makes: Sequence[Make]) -> float:
+        """Floating-point operations to predict all tasks for an example, mean over networks."""
         example = self.data(self.seeds[0]).inputs[:1]
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            make().to(example.dtype)(example)
-        return float(counter.get_total_flops())
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            with FlopCounterMode(display=False) as counter:
+                for make in makes:
+                    make().to(example.dtype)(example)
+        return counter.get_total_flops() / len(makes)
 
     @cached_property
     def single(self) -> tuple[Selected, list[Fit]]:
@@ -215,30 +257,68 @@ class Match:
         fits = self.train(make, 0.5, stopping="each")
         return select(fits, each_task=True), list(fits.values())
 
-    def columns(self, part: str, model: nn.Module, seed: int) -> None:
-        """Give a network's columns and heads the weights of the single-task networks."""
+    def networks(self, seed: int) -> dict[str, nn.Sequential]:
+        """The hidden layers of a seed's single-task networks."""
+        found = {}
         for task in self.tasks:
             source = trained_network(self.single[0], seed, task.name)
-            for own, taken in ((f"{part}.{task.name}", f"branches.{task.name}"),) * 1 + (
-                (f"heads.{task.name}",) * 2,
-            ):
-                model.get_submodule(own).load_state_dict(source.get_submodule(taken).state_dict())
+            found[task.name] = source.get_submodule(f"branches.{task.name}")
+        return found
+
+    def columns(self, model: nn.Module, seed: int) -> None:
+        """Give a network's columns, where it has any, and its heads single-task weights."""
+        for name, network in self.networks(seed).items():
+            source = trained_network(self.single[0], seed, name)
+            head = source.get_submodule(f"heads.{name}")
+            model.get_submodule(f"heads.{name}").load_state_dict(head.state_dict())
+            if hasattr(model, "columns"):
+                column = model.get_submodule(f"columns.{name}")
+                column.load_state_dict(network.state_dict())
+
+    def affinity(self, model: nn.Module, seed: int) -> Float[Tensor, "tasks tasks"]:
+        """How often tasks agree on which training rows are hard; 1 where no row tells them all."""
+        data = self.data(seed)
+        if not self.world.same_rows:
+            return torch.ones(len(self.tasks), len(self.tasks), dtype=torch.float64)
+        split = self.world.split.draw(data, seed)
+        every = torch.stack([own[split.train] for own in split.labelled.values()]).all(0)
+        rows = split.train[every]
+        with torch.no_grad():
+            predicted = model(data.inputs[rows].double())
+        sides = [_sides(task, predicted[task.name], data.targets[task.name][rows])
+                 for task in self.tasks]  # fmt: skip
+        return affinity(torch.cat([margins(own, known) for own, known in sides], dim=1))
+
+
+def _sides(
+    task: Task, prediction: Tensor, target: Tensor
+) -> tuple[Float[Tensor, "rows 1"], Float[Tensor, "rows 1"]]:
+    """What a margin compares: a prediction with its target, or a probability with the label's."""
+    if task.kind == "classification":
+        right = prediction.softmax(1).gather(1, target[:, None])
+        return right, torch.ones_like(right)
+    own = prediction.sigmoid() if task.kind == "binary" else prediction
+    return own[:, :1], target[:, :1]
+
+
+def _size(model: nn.Module) -> int:
+    return sum(values.numel() for values in model.parameters())
 
 
 def entered(fits: Mapping[str, Fit], before: Sequence[Fit] = (), **options: Any) -> Entry:
-    """The entry of a contestant from all its trials."""
+    """The entry of a contestant from all its trials, and those that they went on from."""
     costs = [own.cost for own in fits.values()]
     return Entry(
         select(fits, **options),
-        before,
         float(np.mean([own.parameters for own in costs])),
         float(np.mean([own.inference for own in costs])),
+        float(sum(own.cost.training.mean() for own in [*before, *fits.values()])),
     )
 
 
 def dialled(
     match: Match,
-    makes: Mapping[str, Callable[[], nn.Module]],
+    makes: Mapping[str, Make],
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     **common: Any,
 ) -> dict[str, Fit]:
@@ -265,18 +345,19 @@ def wide(match: Match) -> Entry:
 
 
 def hard(match: Match) -> Entry:
-    """One trunk; its dial is its width, once or twice a column's."""
+    """One trunk; its dial is its width, once or twice that of a column."""
     makes = {
-        f"{width} units": partial(match.split_network, shared=2, width=width)
+        f"{width} units": partial(match.split_network, shared=LAYERS, width=width)
         for width in (WIDTH, 2 * WIDTH)
     }
     return entered(dialled(match, makes))
 
 
 def best_split(match: Match) -> Entry:
-    """A trunk and branches; its dial is where it branches, behind the first or second layer."""
+    """A trunk and branches; its dial is the layer behind which it branches."""
     makes = {
-        f"split after {shared}": partial(match.split_network, shared=shared) for shared in (1, 2)
+        f"split after {shared}": partial(match.split_network, shared=shared)
+        for shared in range(1, LAYERS + 1)
     }
     return entered(dialled(match, makes))
 
@@ -284,25 +365,313 @@ def best_split(match: Match) -> Entry:
 def soft(match: Match) -> Entry:
     """Separate networks at a small distance; its dial is the strength."""
     make = partial(match.split_network, shared=0, same_start=True)
-    strengths = {f"λ {own:g}": {"regulariser": SquaredDistance(own)} for own in (1e-3, 1e-2)}
+    strengths = {f"λ {own:g}": {"regulariser": SquaredDistance(own)} for own in SOFT}
     return entered(dialled(match, dict.fromkeys(strengths, make), strengths))
 
 
+def relationship(match: Match) -> Entry:
+    """A prior that relates the tasks' upper layer and heads; its dial is the strength."""
+
+    def make() -> nn.Module:
+        return DeepRelationshipNetwork(match.stages(), match.heads(), branch_at=LAYERS - 1)
+
+    settings = {}
+    for strength in PRIORS:
+        prior = RelationshipPrior(strength, every=5)
+        settings[f"λ {strength:g}"] = {"regulariser": prior, "after_step": prior.after_step}
+    return entered(dialled(match, dict.fromkeys(settings, make), settings))
+
+
 def cross_stitch(match: Match) -> Entry:
-    """Columns with units; its dial is how much of itself a column keeps at the start."""
+    """Columns with units; its dial is how much of itself a column keeps at first."""
     makes = {
-        f"α {same:g}": partial(CrossStitch, match.stages(), match.heads(), same=same)
-        for same in (0.9, 0.5)
+        f"α {same:g}": lambda same=same: CrossStitch(match.stages(), match.heads(), same=same)
+        for same in SAME
     }
-    fits = dialled(match, makes, share=0.5, start=partial(match.columns, "columns"))
+    return entered(dialled(match, makes, share=0.5, start=match.columns), match.single[1])
+
+
+def sluice(match: Match) -> Entry:
+    """Columns of two subspaces, mixed over layers, too; its dial is that of cross-stitch."""
+    makes = {
+        f"α {same:g}": lambda same=same: Sluice(match.stages(), match.heads(), same=same)
+        for same in SAME
+    }
+    penalty = Orthogonality(ORTHOGONALITY)
+    fits = dialled(match, makes, share=0.5, start=match.columns, regulariser=penalty)
     return entered(fits, match.single[1])
 
 
+def factorised(match: Match) -> Entry:
+    """Stacked layers in factors (LAF); its dial is the relative error of the start."""
+
+    def make() -> TensorFactorisation:
+        return TensorFactorisation(match.stages(), match.heads())
+
+    def begin(model: nn.Module, seed: int, error: float) -> None:
+        assert isinstance(model, TensorFactorisation)
+        model.factorise(match.networks(seed), error=error)
+        match.columns(model, seed)
+
+    starts = {f"ε {error:g}": {"start": partial(begin, error=error)} for error in ERRORS}
+    fits = dialled(match, dict.fromkeys(starts, make), starts, share=0.5)
+    return entered(fits, match.single[1])
+
+
+def mixture(match: Match) -> Entry:
+    """As many experts as tasks, a gate a task; its dial is whether gates have a bias."""
+    makes = {
+        f"{'a' if bias else 'no'} bias": lambda bias=bias: MixtureOfExperts(
+            match.stages(),
+            match.heads(),
+            inputs=match.inputs,
+            experts=len(match.tasks),
+            bias=bias,
+        )
+        for bias in (False, True)
+    }
+    return entered(dialled(match, makes))
+
+
+def extraction(match: Match) -> Entry:
+    """An expert of each task in each of two levels, and shared ones; its dial is how many."""
+    makes = {
+        f"{shared} shared": lambda shared=shared: ProgressiveLayeredExtraction(
+            match.stages(), match.heads(), inputs=[match.inputs, WIDTH], shared=shared
+        )
+        for shared in (1, 2)
+    }
+    return entered(dialled(match, makes))
+
+
 def attention(match: Match) -> Entry:
-    """Masks on one trunk; it has no dial of its own but weight decay."""
+    """Masks on one trunk; without a dial of its own, it tries two weight decays."""
 
     def make() -> nn.Module:
-        channels = [WIDTH] * 2
+        channels = [WIDTH] * LAYERS
         return MultiTaskAttention(match.stages(), match.heads(), channels=channels, block=1)
 
     return entered(match.train(make, decays=DECAYS))
+
+
+def tree(match: Match) -> Entry:
+    """A trunk that branches from the top by the tasks' affinity; its dial is α."""
+    share, tasks = 1 / (1 + LAYERS), len(match.tasks)
+
+    def network(tree: Tree | None = None, room: Sequence[int] | None = None) -> TreeNetwork:
+        return TreeNetwork(match.stages(), match.heads(), tree, room=room)
+
+    trunk = match.train(network, share)
+    training = [own.cost.training.mean() for own in trunk.values()]
+    fits: dict[str, Fit] = {}
+    grown: list[Make] = []
+    for alpha in ALPHAS:
+        found, trees = trunk, dict.fromkeys(match.seeds, Tree.trunk(tasks, LAYERS))
+        for stage in reversed(range(LAYERS)):
+            chosen = select(found)
+            below = {
+                seed: chosen.fits[chosen.choices.loc[seed].iloc[0]].model(seed)
+                for seed in match.seeds
+            }
+            cost = _size(match.stages()()[stage]) / _size(match.stages()()[-1])
+            trees = {
+                seed: widen(
+                    own, stage, match.affinity(below[seed], seed), alpha=alpha, unit_cost=cost
+                )
+                for seed, own in trees.items()
+            }
+            room = np.max([own.shape for own in trees.values()], axis=0).tolist()
+
+            def build(
+                _data: MultiTaskData,
+                seed: int,
+                trees: Mapping[int, Tree] = trees,
+                below: Mapping[int, nn.Module] = below,
+                room: Sequence[int] = room,
+            ) -> nn.Module:
+                source = below[seed]
+                assert isinstance(source, TreeNetwork)
+                return source.widened(trees[seed], room=room)
+
+            makes = [partial(network, own) for own in trees.values()]
+            found = match.train(makes, share, build=build)
+            # Without the spare branches, which are there for the seeds with larger trees.
+            own_share = match.operations(makes) / match.operations([partial(network, room=room)])
+            training += [own_share * own.cost.training.mean() for own in found.values()]
+        fits |= {f"α {alpha:g}, {name}": own for name, own in found.items()}
+        grown += makes
+    return Entry(
+        select(fits),
+        float(np.mean([make().size for make in grown])),
+        match.operations(grown),
+        float(sum(training)),
+    )
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A way to share.
+
+    Attributes:
+        enter: trains it in a match.
+        section: of the book, where it is explained.
+        learned: whether it learns from data what to share.
+    """
+
+    enter: Callable[[Match], Entry]
+    section: str
+    learned: bool = False
+
+
+CONTESTANTS: dict[str, Contestant] = {
+    "single-task": Contestant(separate, "1"),
+    "wide single-task": Contestant(wide, "3.1"),
+    "hard sharing": Contestant(hard, "3.1"),
+    "best split": Contestant(best_split, "6.3"),
+    "soft L2": Contestant(soft, "3.2"),
+    "relationship network": Contestant(relationship, "6.1", learned=True),
+    "tree": Contestant(tree, "6.2", learned=True),
+    "cross-stitch": Contestant(cross_stitch, "6.3", learned=True),
+    "factorisation": Contestant(factorised, "6.7", learned=True),
+    "sluice": Contestant(sluice, "6.8", learned=True),
+    "MMoE": Contestant(mixture, "8.1", learned=True),
+    "PLE": Contestant(extraction, "8.1", learned=True),
+    "MTAN": Contestant(attention, "6.9", learned=True),
+}
+
+
+# The worlds ---------------------------------------------------------------------------------------
+
+
+def _same_features() -> World:
+    split = Holdout(train=80, validation=100, test=500)
+
+    def data(seed: int) -> MultiTaskData:
+        return related_tasks(seed, tasks=6, rows=680, noise=0.3, same_inputs=True).data
+
+    return World(name="same features", data=data, split=split, homes=("hard sharing",))
+
+
+def _unrelated() -> World:
+    split = Holdout(train=150, validation=100, test=500)
+    return World(
+        name="unrelated",
+        data=lambda seed: unrelated_tasks(seed, rows=750).data,
+        split=split,
+        homes=("single-task", "wide single-task"),
+    )
+
+
+def _clusters() -> World:
+    split = Holdout(train=24, validation=40, test=200)
+    return World(
+        name="± clusters",
+        data=lambda seed: signed_clusters(seed, rows=264).data,
+        split=split,
+        homes=("relationship network",),
+        batch=24,
+        balanced=True,
+        same_rows=False,
+    )
+
+
+def _groups() -> World:
+    split = Holdout(train=150, validation=100, test=500)
+    return World(
+        name="layered groups",
+        data=lambda seed: layered_groups(seed, rows=750, tasks=6).data,
+        split=split,
+        homes=("tree", "best split"),
+    )
+
+
+def _half_private() -> World:
+    split = Holdout(train=150, validation=100, test=500)
+    return World(
+        name="half private",
+        data=lambda seed: half_private(seed, rows=750, tasks=("a", "b")).data,
+        split=split,
+        homes=("sluice", "PLE"),
+    )
+
+
+def _low_rank() -> World:
+    split = Holdout(train=40, validation=100, test=500)
+    return World(
+        name="low-rank mixtures",
+        data=lambda seed: low_rank_mixtures(seed, rows=640, tasks=6).data,
+        split=split,
+        homes=("factorisation",),
+    )
+
+
+def _input_dependent() -> World:
+    split = Holdout(train=500, validation=100, test=500)
+    return World(
+        name="input-dependent",
+        data=lambda seed: input_dependent(seed, rows=1100).data,
+        split=split,
+        homes=("MMoE", "PLE"),
+    )
+
+
+def _unequal_labels() -> World:
+    split = Consecutive(train=300, validation=100, test=500)
+    return World(
+        name="10 : 1 labels",
+        data=lambda seed: unequal_labels(seed, rows=300, held_out=600).data,
+        split=split,
+        homes=("cross-stitch",),
+        batch=16,
+        balanced=True,
+    )
+
+
+def _domains() -> World:
+    split = Holdout(train=60, validation=60, test=300)
+    domains = embedded.DIGIT_DOMAINS[:4]
+    return World(
+        name="digit domains",
+        data=lambda seed: embedded.digit_domains(*domains, rows=420, seed=seed),
+        split=split,
+        real=True,
+        batch=16,
+        balanced=True,
+        same_rows=False,
+    )
+
+
+def _overlaid() -> World:
+    split = Consecutive(train=300, validation=100, test=600)
+
+    def data(seed: int) -> MultiTaskData:
+        drawn = overlaid_digits(seed, split)
+        return replace(drawn, inputs=drawn.inputs.flatten(1))
+
+    return World(name="overlaid digits", data=data, split=split, real=True)
+
+
+def _multi_target() -> World:
+    split = Holdout(train=180, validation=60, test=119)
+    table = cache(partial(mulan.load, "jura"))
+    return World(
+        name="Jura metals",
+        data=lambda seed: scaled(table(), split, seed),
+        split=split,
+        real=True,
+    )
+
+
+WORLDS: dict[str, Callable[[], World]] = {
+    "same features": _same_features,
+    "unrelated": _unrelated,
+    "± clusters": _clusters,
+    "layered groups": _groups,
+    "half private": _half_private,
+    "low-rank mixtures": _low_rank,
+    "input-dependent": _input_dependent,
+    "10 : 1 labels": _unequal_labels,
+    "digit domains": _domains,
+    "overlaid digits": _overlaid,
+    "Jura metals": _multi_target,
+}
