@@ -53,10 +53,11 @@ from mtlbook.book.data.worlds.mixed_relation import input_dependent
 from mtlbook.book.data.worlds.signed_clusters import signed_clusters
 from mtlbook.book.data.worlds.unequal_labels import unequal_labels
 from mtlbook.book.data.worlds.unrelated_tasks import unrelated_tasks
-from mtlbook.data import embedded, mulan
+from mtlbook.data import adult, embedded, mulan
 from mtlbook.data.constructed import related_tasks
 from mtlbook.data.multi_task_data import Consecutive, Holdout, MultiTaskData
 from mtlbook.data.scaling import scaled
+from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.sharing.soft import SquaredDistance
 from mtlbook.tasks import Task
@@ -71,8 +72,8 @@ Build = Callable[[MultiTaskData, int], nn.Module]
 Make = Callable[[], nn.Module]
 
 WIDTH = 16
-STEPS = 300
-RATES = (0.003, 0.01)
+STEPS = 100
+RATES = (0.01, 0.03)
 DECAYS = (0.1, 1.0)  # weight decay, of those who have no dial of their own
 DECAY = 0.1  # of those who have one
 LAYERS = 2
@@ -82,7 +83,7 @@ SAME = (0.9, 0.5)  # α between a column and itself at first
 ORTHOGONALITY = 0.01
 ERRORS = (0.1, 0.3)  # relative, of the truncation with which factorisation starts
 ALPHAS = (10.0, 30.0)  # what dissimilar tasks on one branch cost, a further branch being 1
-EVALUATIONS = 20  # on validation data, during a training
+EVALUATIONS = 10  # on validation data, during a training
 MOST_STEPS = 4  # with equal FLOPs, at most so many times the common number of steps
 
 
@@ -143,6 +144,7 @@ class Match:
         device: where it is computed.
         steps: of every contestant, or with equal FLOPs of single-task networks.
         budget: what is equal.
+        dtype: of all numbers.
         label: what a progress bar says.
     """
 
@@ -151,6 +153,7 @@ class Match:
     device: str | torch.device = "cpu"
     steps: int = STEPS
     budget: Budget = "steps"
+    dtype: torch.dtype = torch.float64
     label: str = "league"
     _drawn: dict[int, MultiTaskData] = field(default_factory=dict, repr=False)
 
@@ -213,6 +216,7 @@ class Match:
             "validate_every": max(1, steps // EVALUATIONS),
             "evaluate_on": ("validation", "test"),
             "device": self.device,
+            "dtype": self.dtype,
             "progress_label": f"{self.label}: {self.world.name}",
         }
         optimisers = {
@@ -242,13 +246,18 @@ class Match:
         return round(self.steps * min(ratio, MOST_STEPS))
 
     def operations(self, makes: Sequence[Make]) -> float:
-        """Floating-point operations to predict all tasks for an example, mean over networks."""
-        example = self.data(self.seeds[0]).inputs[:1]
+        """Floating-point operations to predict all tasks for an example, mean over networks.
+
+        They are those of a step's batch, divided by its rows: what is computed once a batch, such
+        as the product of factors, counts so much the less.
+        """
+        rows = self.world.batch * (len(self.tasks) if self.world.balanced else 1)
+        batch = self.data(self.seeds[0]).inputs[:rows]
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             with FlopCounterMode(display=False) as counter:
                 for make in makes:
-                    make().to(example.dtype)(example)
-        return counter.get_total_flops() / len(makes)
+                    make().to(batch.dtype)(batch)
+        return counter.get_total_flops() / len(makes) / len(batch)
 
     @cached_property
     def single(self) -> tuple[Selected, list[Fit]]:
@@ -284,7 +293,7 @@ class Match:
         every = torch.stack([own[split.train] for own in split.labelled.values()]).all(0)
         rows = split.train[every]
         with torch.no_grad():
-            predicted = model(data.inputs[rows].double())
+            predicted = model.double()(data.inputs[rows].double())
         sides = [_sides(task, predicted[task.name], data.targets[task.name][rows])
                  for task in self.tasks]  # fmt: skip
         return affinity(torch.cat([margins(own, known) for own, known in sides], dim=1))
@@ -305,14 +314,31 @@ def _size(model: nn.Module) -> int:
     return sum(values.numel() for values in model.parameters())
 
 
-def entered(fits: Mapping[str, Fit], before: Sequence[Fit] = (), **options: Any) -> Entry:
-    """The entry of a contestant from all its trials, and those that they went on from."""
+def entered(
+    fits: Mapping[str, Fit],
+    before: Sequence[Fit] = (),
+    *,
+    operations: float | None = None,
+    each_task: bool = False,
+) -> Entry:
+    """The entry of a contestant.
+
+    Arguments:
+        fits: all its trials.
+        before: the trainings that they went on from.
+        operations: to predict one example, where the trials' own count is not theirs.
+        each_task: whether each task chooses its own trial.
+    """
     costs = [own.cost for own in fits.values()]
+    ratios = [1.0 if operations is None else operations / own.inference for own in costs]
     return Entry(
-        select(fits, **options),
+        select(fits, each_task=each_task),
         float(np.mean([own.parameters for own in costs])),
-        float(np.mean([own.inference for own in costs])),
-        float(sum(own.cost.training.mean() for own in [*before, *fits.values()])),
+        float(np.mean([own.inference * ratio for own, ratio in zip(costs, ratios, strict=True)])),
+        float(
+            sum(own.cost.training.mean() for own in before)
+            + sum(own.training.mean() * ratio for own, ratio in zip(costs, ratios, strict=True))
+        ),
     )
 
 
@@ -415,7 +441,7 @@ def factorised(match: Match) -> Entry:
 
     starts = {f"ε {error:g}": {"start": partial(begin, error=error)} for error in ERRORS}
     fits = dialled(match, dict.fromkeys(starts, make), starts, share=0.5)
-    return entered(fits, match.single[1])
+    return entered(fits, match.single[1], operations=match.operations([make]))
 
 
 def mixture(match: Match) -> Entry:
@@ -662,6 +688,18 @@ def _multi_target() -> World:
     )
 
 
+def _census() -> World:
+    split = Holdout(train=400, validation=150, test=600)
+    people = cache(partial(adult.load, *adult.TASKS))
+
+    def data(seed: int) -> MultiTaskData:
+        every = people()
+        drawn = torch.randperm(every.rows, generator=generator(seed, "league", "people"))
+        return scaled(every.subset(drawn[:1150]), split, seed, columns=adult.MEASURED)
+
+    return World(name="adult census", data=data, split=split, real=True)
+
+
 WORLDS: dict[str, Callable[[], World]] = {
     "same features": _same_features,
     "unrelated": _unrelated,
@@ -674,4 +712,5 @@ WORLDS: dict[str, Callable[[], World]] = {
     "digit domains": _domains,
     "overlaid digits": _overlaid,
     "Jura metals": _multi_target,
+    "adult census": _census,
 }
