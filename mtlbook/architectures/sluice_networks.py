@@ -31,6 +31,7 @@ mixes units of one task with each other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -238,14 +239,17 @@ def orthogonality(matrix: Float[Tensor, "rows units"], subspaces: int) -> Float[
     return cosines.square().sum((2, 3)).triu(1).sum()
 
 
+@dataclass(frozen=True)
 class Orthogonality:
     """The penalty λ Σ ‖G_1ᵀ G_2‖²_F for `fit`: `Settings(regulariser=Orthogonality(0.1))`.
 
     In a loop of one's own: `loss = loss + 0.1 * model.orthogonality()`.
+
+    Attributes:
+        weight: λ.
     """
 
-    def __init__(self, weight: float) -> None:
-        self.weight = weight
+    weight: float
 
     def __call__(self, model: Sluice, _context: Any = None) -> Float[Tensor, ""]:
         """The penalty of one model, whatever the step."""

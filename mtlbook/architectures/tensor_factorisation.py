@@ -1,4 +1,4 @@
-r"""Section 6.7, tensor factorisation: the tasks' weights of a layer stacked, kept in low-rank factors.
+r"""Section 6.7, tensor factorisation: the tasks' weights of a layer in common low-rank factors.
 
 Every task has a network of the same shape. A layer's weights, stacked with the task as last axis,
 are one tensor 𝒲, which is trained in factors (Yang and Hospedales, 2017, section 3; Ruder, 2017,
@@ -20,6 +20,7 @@ them start alike. Layers must have equal shapes in all tasks, inputs included.
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -29,7 +30,7 @@ from torch.func import functional_call, vmap
 from mtlbook.errors import UsageError
 from mtlbook.layers.schedule import Scheduled, Stepped
 from mtlbook.layers.stages import Stages, check_apart, make, named
-from mtlbook.layers.tensor_factors import Form, checked_ranks, decomposed, product, ranks
+from mtlbook.layers.tensor_factors import checked_ranks, decomposed, product, ranks
 
 
 class TensorFactorisation(nn.Module):
@@ -71,46 +72,50 @@ class TensorFactorisation(nn.Module):
         stages: Stages,
         heads: Mapping[str, nn.Module],
         *,
-        form: Form = "LAF",
+        form: str = "LAF",
         ranks: int | Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         self.heads = named(heads)
-        self.form: Form = form
+        self.form = form
         if len(self.heads) < 2:
             raise UsageError("There is nothing to stack: give heads for at least two tasks.")
         made = [make(stages) for _ in self.heads]
         check_apart(made)
         if not made[0]:
             raise UsageError("A network needs at least one stage, whose weights are stacked.")
-        _check_equal({task: nn.Sequential(*own) for task, own in zip(self.heads, made, strict=True)})
+        _check_equal(
+            {task: nn.Sequential(*own) for task, own in zip(self.heads, made, strict=True)}
+        )
         asked = ranks if isinstance(ranks, Mapping) else {}
         common = None if isinstance(ranks, Mapping) else ranks
         self.stages = nn.ModuleList()
         for place, own in enumerate(zip(*made, strict=True)):
-            of_stage = {
+            of_weights = {
                 name: checked_ranks(
                     (*values.shape, len(made)),
                     form,
                     asked.get(f"{place}.{name}", common),
                     f"The weight {place}.{name}",
                 )
-                for name, values in own[0].named_parameters()
+                for name, values in made[0][place].named_parameters()
                 if values.ndim > 1
             }
-            self.stages.append(FactorisedStage(own, form, of_stage))
+            self.stages.append(FactorisedStage(own, form, of_weights))
 
-    def forward(self, inputs: Float[Tensor, "examples ..."]) -> Mapping[str, Float[Tensor, "..."]]:
+    def forward(
+        self, inputs: Float[Tensor, "examples ..."] | Mapping[str, Tensor]
+    ) -> Mapping[str, Float[Tensor, "..."]]:
         """Each task's prediction, `(examples, outputs, ...)`."""
         features = inputs
-        for place, stage in enumerate(self.stages):
+        for place, stage in enumerate(self._layers):
             features = stage(features, common=place == 0)
         return {name: head(features[t]) for t, (name, head) in enumerate(self.heads.items())}
 
     @property
     def factors(self) -> dict[str, nn.ParameterList]:
         """By a weight's name in a task's network: ℒ and S, or 𝒮 and every U, or every U."""
-        return {f"{place}.{name}": own for place, stage in enumerate(self.stages)
+        return {f"{place}.{name}": own for place, stage in enumerate(self._layers)
                 for name, own in stage.factors_by_name.items()}  # fmt: skip
 
     @property
@@ -147,8 +152,12 @@ class TensorFactorisation(nn.Module):
                 "the networks with the model's own stages."
             )
         made = [list(networks[name]) for name in self.heads]
-        for stage, own in zip(self.stages, zip(*made, strict=True), strict=True):
+        for stage, own in zip(self._layers, zip(*made, strict=True), strict=True):
             stage.take(own, error)
+
+    @property
+    def _layers(self) -> list["FactorisedStage"]:
+        return cast(list[FactorisedStage], list(self.stages))
 
 
 class FactorisedStage(nn.Module):
@@ -160,10 +169,10 @@ class FactorisedStage(nn.Module):
     """
 
     def __init__(
-        self, made: Sequence[nn.Module], form: Form, of_weights: Mapping[str, Sequence[int]]
+        self, made: Sequence[nn.Module], form: str, of_weights: Mapping[str, Sequence[int]]
     ) -> None:
         super().__init__()
-        self.form: Form = form
+        self.form = form
         self.factors, self.own = nn.ModuleDict(), nn.ParameterDict()
         for name, stack in _stacks(made).items():
             key = name.replace(".", "/")
@@ -183,16 +192,19 @@ class FactorisedStage(nn.Module):
     @property
     def factors_by_name(self) -> dict[str, nn.ParameterList]:
         """The factors of each weight."""
-        return {key.replace("/", "."): own for key, own in self.factors.items()}
+        found = cast(dict[str, nn.ParameterList], dict(self.factors.items()))
+        return {key.replace("/", "."): own for key, own in found.items()}
 
-    def forward(self, features: Tensor, common: bool) -> Float[Tensor, "tasks examples ..."]:
+    def forward(
+        self, features: Tensor | Mapping[str, Tensor], common: bool
+    ) -> Float[Tensor, "tasks examples ..."]:
         """What the tasks' stages compute, of inputs that are common to all or of each its own."""
         values = {name: product(list(own), self.form).movedim(-1, 0)
                   for name, own in self.factors_by_name.items()}  # fmt: skip
         values |= {key.replace("/", "."): own for key, own in self.own.items()}
         values |= {name: getattr(self, name.replace(".", "/")) for name in self.state}
 
-        def of_task(own: dict[str, Tensor], rows: Tensor) -> Tensor:
+        def of_task(own: dict[str, Tensor], rows: Any) -> Tensor:
             return functional_call(self.template, own, (rows,))
 
         every = vmap(of_task, (0, None if common else 0), randomness="different")
@@ -228,7 +240,7 @@ def stacked(networks: Mapping[str, nn.Sequential]) -> dict[str, Float[Tensor, ".
 
 
 def ranks_of(
-    networks: Mapping[str, nn.Sequential], form: Form, error: float
+    networks: Mapping[str, nn.Sequential], form: str, error: float
 ) -> dict[str, tuple[int, ...]]:
     """By weight, the ranks that ε asks for, to build a model with.
 

@@ -8,7 +8,6 @@ at most ε of the norm of what is cut, so that the whole differs from the tensor
 from collections.abc import Sequence
 from functools import partial, reduce
 from math import prod
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -16,10 +15,10 @@ from torch import Tensor
 
 from mtlbook.errors import UsageError
 
-Form = Literal["LAF", "Tucker", "TT"]
+FORMS = ("LAF", "Tucker", "TT")
 
 
-def product(factors: Sequence[Tensor], form: Form) -> Float[Tensor, "..."]:
+def product(factors: Sequence[Tensor], form: str) -> Float[Tensor, "..."]:
     """The tensor that the factors stand for.
 
     Example:
@@ -30,12 +29,12 @@ def product(factors: Sequence[Tensor], form: Form) -> Float[Tensor, "..."]:
     if form != "Tucker":
         return reduce(partial(torch.tensordot, dims=1), factors)
     core, *matrices = factors
-    # The core's first axis is always the next one: its product goes behind the others.
-    return reduce(lambda left, own: torch.tensordot(left, own, ([0], [1])), matrices, core)
+    # The first axis is always the next one: its product goes behind the others.
+    return reduce(lambda left, own: left.movedim(0, -1) @ own.mT, matrices, core)
 
 
 def decomposed(
-    tensor: Float[Tensor, "..."], form: Form, *, error: float = 0.0, ranks: Sequence[int] = ()
+    tensor: Float[Tensor, "..."], form: str, *, error: float = 0.0, ranks: Sequence[int] = ()
 ) -> list[Tensor]:
     """The factors by SVD (LAF), higher-order SVD (Tucker) or a sequence of SVDs (TT).
 
@@ -52,8 +51,8 @@ def decomposed(
         wanted = ranks or [None] * tensor.ndim
         pairs = zip(unfolded, wanted, strict=True)
         matrices = [_cut(matrix, error, rank)[0] for matrix, rank in pairs]
-        along = partial(torch.tensordot, dims=([0], [0]))
-        return [reduce(along, matrices, tensor), *matrices]
+        core = reduce(lambda left, own: left.movedim(0, -1) @ own, matrices, tensor)
+        return [core, *matrices]
     groups = [tuple(sizes[:-1])] if form == "LAF" else [(size,) for size in sizes[:-1]]
     factors, rest, below = [], tensor, 1
     for group, rank in zip(groups, ranks or [None] * len(groups), strict=True):
@@ -63,14 +62,14 @@ def decomposed(
     return [factors[0].squeeze(0), *factors[1:], rest]
 
 
-def ranks(factors: Sequence[Tensor], form: Form) -> tuple[int, ...]:
+def ranks(factors: Sequence[Tensor], form: str) -> tuple[int, ...]:
     """The ranks of factors: of each axis for Tucker, else of each cut."""
     if form == "Tucker":
         return tuple(factors[0].shape)
     return tuple(factor.shape[-1] for factor in factors[:-1])
 
 
-def largest_ranks(sizes: Sequence[int], form: Form, tasks: int | None = None) -> tuple[int, ...]:
+def largest_ranks(sizes: Sequence[int], form: str, tasks: int | None = None) -> tuple[int, ...]:
     """The ranks of an exact decomposition, where the last axis has the rank `tasks` at most.
 
     Example:
@@ -90,17 +89,17 @@ def largest_ranks(sizes: Sequence[int], form: Form, tasks: int | None = None) ->
 
 
 def checked_ranks(
-    sizes: Sequence[int], form: Form, asked: int | Sequence[int] | None, what: str
+    sizes: Sequence[int], form: str, asked: int | Sequence[int] | None, what: str
 ) -> tuple[int, ...]:
     """The ranks that were asked for: of the task axis alone, or all.
 
     Raises:
         UsageError: for too few or too many, and for one above the layer's size.
     """
-    if form not in get_args(Form):
+    if form not in FORMS:
         raise UsageError(f"form is 'LAF', 'Tucker' or 'TT', not {form!r}.")
     largest = largest_ranks(sizes, form)
-    own = largest[:-1] + (asked,) if isinstance(asked, int) else tuple(asked or largest)
+    own = (*largest[:-1], asked) if isinstance(asked, int) else tuple(asked or largest)
     fits = len(own) == len(largest) and all(1 <= o <= m for o, m in zip(own, largest, strict=True))
     if not fits:
         raise UsageError(

@@ -12,20 +12,20 @@ from mtlbook.data.synthetic import GAIN, SyntheticDataset, check_counts, hidden
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
 
-INPUTS, FEATURES, LAYERS = 20, 8, 2
+INPUTS, FEATURES, LAYERS = 20, 4, 2
 
 
 def half_private(
     seed: int,
     *,
     rows: int,
-    tasks: Sequence[str] = ("few", "many"),
+    tasks: Sequence[str] = ("A", "B", "C"),
     shared: int = LAYERS,
     noise: float = 0.3,
 ) -> SyntheticDataset:
-    r"""Regressions with two layers of eight hidden features, four of them common up to a layer.
+    r"""Regressions with two layers of four hidden features, two of them common up to a layer.
 
-    `partly_shared_tasks` with $k_l = 4$ of 8 features common to all tasks for $l \le$ `shared`, and
+    `partly_shared_tasks` with $k_l = 2$ of 4 features common to all tasks for $l \le$ `shared`, and
     none above. No split fits: a shared layer has no room for what is private, and a branch learns
     what is common once for each task. A method that divides a layer can share the one half and keep
     the other.
@@ -44,7 +44,7 @@ def half_private(
     Example:
         >>> made = half_private(0, rows=5)
         >>> made.data.inputs.shape, made.least_loss
-        (torch.Size([5, 20]), {'few': 0.09, 'many': 0.09})
+        (torch.Size([5, 20]), {'A': 0.09, 'B': 0.09, 'C': 0.09})
     """
     if not 0 <= shared <= LAYERS:
         raise UsageError(f"shared names a layer up to which to share: 0 to {LAYERS}, not {shared}.")

@@ -5,6 +5,7 @@ common is the few matrices that their layers are mixtures of.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import sqrt
 
 import torch
@@ -82,7 +83,7 @@ def low_rank_mixtures(
     sizes = [inputs, *widths, 1]
     layers = [
         _mixtures(seed, place, below, above, tasks, bases)
-        for place, (below, above) in enumerate(zip(sizes, sizes[1:], strict=False), start=1)
+        for place, (below, above) in enumerate(pairwise(sizes), start=1)
     ]
     noiseless, targets, heads, features = {}, {}, {}, {}
     for number in range(tasks):
@@ -109,10 +110,8 @@ def _mixtures(
 ) -> Float[Tensor, "below above tasks"]:
     """The matrices of one layer, one a task."""
     purpose = "low-rank mixtures", layer
-    drawn = standard_normal(generator(seed, *purpose, "rotation"), tasks, tasks)
-    rotation, upper = torch.linalg.qr(drawn)
-    # Signs by the draw and not by the library: a rotation that is uniform.
-    mixing = (rotation * upper.diagonal().sign())[:bases]
-    bases_drawn = standard_normal(generator(seed, *purpose, "bases"), bases, below * above)
-    scaled = GAIN / sqrt(below) * bases_drawn.T.reshape(below, above, bases)
-    return scaled @ (mixing / mixing.norm(dim=0))
+    drawn = standard_normal(generator(seed, *purpose, "bases"), bases, below * above)
+    each = GAIN / sqrt(below) * drawn.T.reshape(below, above, bases)
+    weights = standard_normal(generator(seed, *purpose, "mixing"), tasks - bases, bases).abs()
+    mixing = torch.cat([torch.eye(bases, dtype=torch.float64), weights]).T
+    return each @ (mixing / mixing.norm(dim=0))

@@ -6,7 +6,7 @@ import torch
 from mtlbook.book.data.worlds.half_private import FEATURES, half_private, true_features
 from mtlbook.errors import UsageError
 
-NAMES = ["few", "many"]
+NAMES = ["A", "B", "C"]
 
 
 @pytest.mark.parametrize("shared", [0, 1, 2])
@@ -21,10 +21,10 @@ def test_the_targets_are_linear_in_the_true_features(shared):
         torch.testing.assert_close(scale * signal, noiseless, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("shared", "widths"), [(0, [0, 0]), (1, [4, 0]), (2, [4, 4])])
+@pytest.mark.parametrize(("shared", "widths"), [(0, [0, 0]), (1, [2, 0]), (2, [2, 2])])
 def test_the_dial_is_the_layer_up_to_which_half_is_common(shared, widths):
     inputs = half_private(0, rows=9).data.inputs
-    few, many = (true_features(0, inputs, name, shared=shared) for name in NAMES)
+    few, many, _ = (true_features(0, inputs, name, shared=shared) for name in NAMES)
     for (common, private), (other, others_own), width in zip(few, many, widths, strict=True):
         assert common.shape == (9, width)
         assert private.shape == (9, FEATURES - width)
@@ -44,7 +44,7 @@ def test_signals_have_variance_one_and_the_noise_is_what_is_said():
 def test_fewer_rows_are_the_first():
     many, few = half_private(1, rows=50), half_private(1, rows=20)
     assert torch.equal(few.data.inputs, many.data.inputs[:20])
-    assert torch.equal(few.data.targets["few"], many.data.targets["few"][:20])
+    assert torch.equal(few.data.targets["A"], many.data.targets["A"][:20])
 
 
 def test_a_layer_that_is_not_there_is_refused():
