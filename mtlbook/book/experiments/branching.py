@@ -219,8 +219,7 @@ class Branching:
             orders[seed] = torch.randperm(tasks, generator=source).tolist()
         plans = {
             alpha: [
-                {seed: tree.permuted(orders[seed]) for seed, tree in trees.items()}
-                for trees in own
+                {seed: tree.permuted(orders[seed]) for seed, tree in trees.items()} for trees in own
             ]
             for alpha, own in grown.plans.items()
         }

@@ -1,21 +1,23 @@
 """Section 6.9's league: what plays in it, where, and by which rules.
 
 A `World` is a data set with its split; a `Contestant` is a way to share. Each is one entry of a
-registry, `worlds()` and `CONTESTANTS`, so that the recorded study and the page play the same match.
+registry, `WORLDS` (in `league_worlds`) and `CONTESTANTS`, so that the recorded study and the page
+play the same match.
 
-**Rules.** Two hidden layers of 16 tanh units wherever a method has a network, expert or column;
-equal-weight losses of unit scale; AdamW; the same splits, initial draws and minibatches. Everyone
-has four trials, two learning rates times two values of its own dial, chosen for each seed by the
-mean relative validation loss (by each task's own for separate networks). Everyone takes the same
-number of steps, stages on single tasks included: cross-stitch, sluice and factorised networks go on
-from single-task networks that took half of the steps, and a tree takes a third of them in each of
-its shapes. With `budget="FLOPs"` each trial takes as many steps as single-task networks would cost
-in floating-point operations.
+**Rules.** Two hidden layers of 16 tanh units wherever a method has a network, column or expert;
+equal-weight losses, of one kind and scale within a world; AdamW; the same splits, initial draws and
+minibatches. Everyone has four trials, two learning rates times two values of its own dial, chosen
+for each seed by the mean relative validation loss (by each task's own for separate networks).
+Everyone takes the same number of steps, stages on single tasks included: cross-stitch and
+factorised networks go on from single-task networks that took half of the steps, and a tree takes a
+third of them in each of its shapes. With `budget="FLOPs"` a trial takes as many steps as cost, in
+floating-point operations, what single-task networks cost in theirs, at most four times as many.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from itertools import product
 from typing import Any, Literal
 
@@ -40,24 +42,14 @@ from mtlbook.architectures.fully_adaptive_sharing import (
 from mtlbook.architectures.mixture_of_experts import MixtureOfExperts
 from mtlbook.architectures.multi_task_attention import MultiTaskAttention
 from mtlbook.architectures.progressive_layered_extraction import ProgressiveLayeredExtraction
-from mtlbook.architectures.sluice_networks import Orthogonality, Sluice
+from mtlbook.architectures.sluice_networks import Sluice
 from mtlbook.architectures.tensor_factorisation import TensorFactorisation
+from mtlbook.book.experiments.league_worlds import World
 from mtlbook.book.experiments.networks import dense, hard_sharing
 from mtlbook.book.experiments.results import trained_network
+from mtlbook.book.experiments.sluices import from_one_start
 from mtlbook.book.experiments.training import adamw
-from mtlbook.book.data.overlaid_digits import overlaid_digits
-from mtlbook.book.data.worlds.half_private import half_private
-from mtlbook.book.data.worlds.layered_groups import layered_groups
-from mtlbook.book.data.worlds.low_rank_mixtures import low_rank_mixtures
-from mtlbook.book.data.worlds.mixed_relation import input_dependent
-from mtlbook.book.data.worlds.signed_clusters import signed_clusters
-from mtlbook.book.data.worlds.unequal_labels import unequal_labels
-from mtlbook.book.data.worlds.unrelated_tasks import unrelated_tasks
-from mtlbook.data import adult, embedded, mulan
-from mtlbook.data.constructed import related_tasks
-from mtlbook.data.multi_task_data import Consecutive, Holdout, MultiTaskData
-from mtlbook.data.scaling import scaled
-from mtlbook.randomness import generator
+from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.sharing.soft import SquaredDistance
 from mtlbook.tasks import Task
@@ -72,7 +64,7 @@ Build = Callable[[MultiTaskData, int], nn.Module]
 Make = Callable[[], nn.Module]
 
 WIDTH = 16
-STEPS = 100
+STEPS = 120
 RATES = (0.01, 0.03)
 DECAYS = (0.1, 1.0)  # weight decay, of those who have no dial of their own
 DECAY = 0.1  # of those who have one
@@ -80,36 +72,10 @@ LAYERS = 2
 SOFT = (0.01, 0.1)  # strengths of soft sharing
 PRIORS = (0.01, 0.1)  # and of relationship networks
 SAME = (0.9, 0.5)  # α between a column and itself at first
-ORTHOGONALITY = 0.01
 ERRORS = (0.1, 0.3)  # relative, of the truncation with which factorisation starts
 ALPHAS = (10.0, 30.0)  # what dissimilar tasks on one branch cost, a further branch being 1
 EVALUATIONS = 10  # on validation data, during a training
 MOST_STEPS = 4  # with equal FLOPs, at most so many times the common number of steps
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """A data set of the league.
-
-    Attributes:
-        name: in tables and figures.
-        data: from a seed to its data, with flat inputs.
-        split: how its rows are divided.
-        homes: the contestants for which it was constructed.
-        real: whether it was not constructed.
-        batch: rows a step, or with `balanced` rows a step of each task.
-        balanced: a batch of each task's own rows, for several data sets and unequal labels.
-        same_rows: whether some rows tell all tasks, as affinities between tasks need it.
-    """
-
-    name: str
-    data: Callable[[int], MultiTaskData]
-    split: Holdout
-    homes: tuple[str, ...] = ()
-    real: bool = False
-    batch: int = 32
-    balanced: bool = False
-    same_rows: bool = True
 
 
 @dataclass(frozen=True)
@@ -134,7 +100,7 @@ class Entry:
         return np.stack([self.chosen.score(name, "loss", part) for name in names], axis=1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Match:
     """A world, and what all contestants have in common in it.
 
@@ -207,7 +173,7 @@ class Match:
             build: makes a seed's own network in the place of `make`.
             **settings: of the training.
         """
-        makes = [make] if callable(make) else list(make)
+        makes = list(make) if isinstance(make, Sequence) else [make]
         steps = max(1, round(share * self.steps_of(makes)))
         common: dict[str, Any] = {
             "split": self.world.split,
@@ -234,9 +200,16 @@ class Match:
             return trained(trials=trials, settings=Settings(**common | settings))
         found: dict[str, Fit] = {}
         for name, own in optimisers.items():  # what follows a step is told one learning rate
-            alone = Settings(**common | settings | {"optimiser": own})
-            found |= trained(trials={name: Trial()}, settings=alone)
+            alone: dict[str, Any] = common | settings | {"optimiser": own}
+            found |= trained(trials={name: Trial()}, settings=Settings(**alone))
         return found
+
+    def with_equal_operations(self) -> "Match":
+        """The same match, with equal floating-point operations in the place of equal steps."""
+        other = replace(self, budget="FLOPs")
+        if "single" in self.__dict__:  # which costs the same by either budget
+            other.__dict__["single"] = self.single
+        return other
 
     def steps_of(self, makes: Sequence[Make]) -> int:
         """The steps of networks: all the same, or for the same floating-point operations."""
@@ -253,10 +226,10 @@ class Match:
         """
         rows = self.world.batch * (len(self.tasks) if self.world.balanced else 1)
         batch = self.data(self.seeds[0]).inputs[:rows]
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            with FlopCounterMode(display=False) as counter:
-                for make in makes:
-                    make().to(batch.dtype)(batch)
+        counter = FlopCounterMode(display=False)
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), counter:
+            for make in makes:
+                make().to(batch.dtype)(batch)
         return counter.get_total_flops() / len(makes) / len(batch)
 
     @cached_property
@@ -271,7 +244,9 @@ class Match:
         found = {}
         for task in self.tasks:
             source = trained_network(self.single[0], seed, task.name)
-            found[task.name] = source.get_submodule(f"branches.{task.name}")
+            network = source.get_submodule(f"branches.{task.name}")
+            assert isinstance(network, nn.Sequential)
+            found[task.name] = network
         return found
 
     def columns(self, model: nn.Module, seed: int) -> None:
@@ -293,7 +268,7 @@ class Match:
         every = torch.stack([own[split.train] for own in split.labelled.values()]).all(0)
         rows = split.train[every]
         with torch.no_grad():
-            predicted = model.double()(data.inputs[rows].double())
+            predicted = deepcopy(model).double()(data.inputs[rows].double())
         sides = [_sides(task, predicted[task.name], data.targets[task.name][rows])
                  for task in self.tasks]  # fmt: skip
         return affinity(torch.cat([margins(own, known) for own, known in sides], dim=1))
@@ -308,10 +283,6 @@ def _sides(
         return right, torch.ones_like(right)
     own = prediction.sigmoid() if task.kind == "binary" else prediction
     return own[:, :1], target[:, :1]
-
-
-def _size(model: nn.Module) -> int:
-    return sum(values.numel() for values in model.parameters())
 
 
 def entered(
@@ -418,14 +389,18 @@ def cross_stitch(match: Match) -> Entry:
 
 
 def sluice(match: Match) -> Entry:
-    """Columns of two subspaces, mixed over layers, too; its dial is that of cross-stitch."""
+    """Columns of two subspaces, mixed over layers, too; its dial is that of cross-stitch.
+
+    From scratch, as in its paper, from equal columns, and without the penalty of its subspaces,
+    which raised the loss in pilots.
+    """
     makes = {
-        f"α {same:g}": lambda same=same: Sluice(match.stages(), match.heads(), same=same)
+        f"α {same:g}": lambda same=same: Sluice(
+            from_one_start(match.stages()), match.heads(), same=same
+        )
         for same in SAME
     }
-    penalty = Orthogonality(ORTHOGONALITY)
-    fits = dialled(match, makes, share=0.5, start=match.columns, regulariser=penalty)
-    return entered(fits, match.single[1])
+    return entered(dialled(match, makes))
 
 
 def factorised(match: Match) -> Entry:
@@ -482,7 +457,7 @@ def attention(match: Match) -> Entry:
 
 def tree(match: Match) -> Entry:
     """A trunk that branches from the top by the tasks' affinity; its dial is α."""
-    share, tasks = 1 / (1 + LAYERS), len(match.tasks)
+    share = 1 / (1 + LAYERS)
 
     def network(tree: Tree | None = None, room: Sequence[int] | None = None) -> TreeNetwork:
         return TreeNetwork(match.stages(), match.heads(), tree, room=room)
@@ -490,48 +465,50 @@ def tree(match: Match) -> Entry:
     trunk = match.train(network, share)
     training = [own.cost.training.mean() for own in trunk.values()]
     fits: dict[str, Fit] = {}
-    grown: list[Make] = []
+    grown: list[TreeNetwork] = []
     for alpha in ALPHAS:
-        found, trees = trunk, dict.fromkeys(match.seeds, Tree.trunk(tasks, LAYERS))
+        found = trunk
         for stage in reversed(range(LAYERS)):
-            chosen = select(found)
-            below = {
-                seed: chosen.fits[chosen.choices.loc[seed].iloc[0]].model(seed)
-                for seed in match.seeds
-            }
-            cost = _size(match.stages()()[stage]) / _size(match.stages()()[-1])
-            trees = {
-                seed: widen(
-                    own, stage, match.affinity(below[seed], seed), alpha=alpha, unit_cost=cost
-                )
-                for seed, own in trees.items()
-            }
+            below = _chosen(select(found))
+            trees = {seed: _branched(match, own, seed, stage, alpha) for seed, own in below.items()}
             room = np.max([own.shape for own in trees.values()], axis=0).tolist()
-
-            def build(
-                _data: MultiTaskData,
-                seed: int,
-                trees: Mapping[int, Tree] = trees,
-                below: Mapping[int, nn.Module] = below,
-                room: Sequence[int] = room,
-            ) -> nn.Module:
-                source = below[seed]
-                assert isinstance(source, TreeNetwork)
-                return source.widened(trees[seed], room=room)
-
             makes = [partial(network, own) for own in trees.values()]
-            found = match.train(makes, share, build=build)
+            found = match.train(makes, share, build=partial(_widened, below, trees, room))
             # Without the spare branches, which are there for the seeds with larger trees.
             own_share = match.operations(makes) / match.operations([partial(network, room=room)])
             training += [own_share * own.cost.training.mean() for own in found.values()]
         fits |= {f"α {alpha:g}, {name}": own for name, own in found.items()}
-        grown += makes
-    return Entry(
-        select(fits),
-        float(np.mean([make().size for make in grown])),
-        match.operations(grown),
-        float(sum(training)),
-    )
+        grown += _chosen(select(found)).values()
+    makes = [partial(network, own.tree) for own in grown]
+    parameters = float(np.mean([own.size for own in grown]))
+    return Entry(select(fits), parameters, match.operations(makes), float(sum(training)))
+
+
+def _chosen(trained: Selected) -> dict[int, TreeNetwork]:
+    """Each seed's network, with parameters that are trained where they were."""
+    found = {}
+    for seed, name in trained.choices.iloc[:, 0].items():
+        model = trained.fits[str(name)].model(int(str(seed)))
+        assert isinstance(model, TreeNetwork)
+        found[int(str(seed))] = model
+    return found
+
+
+def _branched(match: Match, model: TreeNetwork, seed: int, stage: int, alpha: float) -> Tree:
+    """A seed's tree with a stage split as the affinities of its tasks suggest."""
+    sizes = [sum(own.numel() for own in layer.parameters()) for layer in match.stages()()]
+    alike = match.affinity(model, seed)
+    return widen(model.tree, stage, alike, alpha=alpha, unit_cost=sizes[stage] / sizes[-1])
+
+
+def _widened(
+    below: Mapping[int, TreeNetwork],
+    trees: Mapping[int, Tree],
+    room: Sequence[int],
+    _data: MultiTaskData,
+    seed: int,
+) -> nn.Module:
+    return below[seed].widened(trees[seed], room=room)
 
 
 @dataclass(frozen=True)
@@ -563,154 +540,4 @@ CONTESTANTS: dict[str, Contestant] = {
     "MMoE": Contestant(mixture, "8.1", learned=True),
     "PLE": Contestant(extraction, "8.1", learned=True),
     "MTAN": Contestant(attention, "6.9", learned=True),
-}
-
-
-# The worlds ---------------------------------------------------------------------------------------
-
-
-def _same_features() -> World:
-    split = Holdout(train=80, validation=100, test=500)
-
-    def data(seed: int) -> MultiTaskData:
-        return related_tasks(seed, tasks=6, rows=680, noise=0.3, same_inputs=True).data
-
-    return World(name="same features", data=data, split=split, homes=("hard sharing",))
-
-
-def _unrelated() -> World:
-    split = Holdout(train=150, validation=100, test=500)
-    return World(
-        name="unrelated",
-        data=lambda seed: unrelated_tasks(seed, rows=750).data,
-        split=split,
-        homes=("single-task", "wide single-task"),
-    )
-
-
-def _clusters() -> World:
-    split = Holdout(train=24, validation=40, test=200)
-    return World(
-        name="± clusters",
-        data=lambda seed: signed_clusters(seed, rows=264).data,
-        split=split,
-        homes=("relationship network",),
-        batch=24,
-        balanced=True,
-        same_rows=False,
-    )
-
-
-def _groups() -> World:
-    split = Holdout(train=150, validation=100, test=500)
-    return World(
-        name="layered groups",
-        data=lambda seed: layered_groups(seed, rows=750, tasks=6).data,
-        split=split,
-        homes=("tree", "best split"),
-    )
-
-
-def _half_private() -> World:
-    split = Holdout(train=150, validation=100, test=500)
-    return World(
-        name="half private",
-        data=lambda seed: half_private(seed, rows=750, tasks=("a", "b")).data,
-        split=split,
-        homes=("sluice", "PLE"),
-    )
-
-
-def _low_rank() -> World:
-    split = Holdout(train=40, validation=100, test=500)
-    return World(
-        name="low-rank mixtures",
-        data=lambda seed: low_rank_mixtures(seed, rows=640, tasks=6).data,
-        split=split,
-        homes=("factorisation",),
-    )
-
-
-def _input_dependent() -> World:
-    split = Holdout(train=500, validation=100, test=500)
-    return World(
-        name="input-dependent",
-        data=lambda seed: input_dependent(seed, rows=1100).data,
-        split=split,
-        homes=("MMoE", "PLE"),
-    )
-
-
-def _unequal_labels() -> World:
-    split = Consecutive(train=300, validation=100, test=500)
-    return World(
-        name="10 : 1 labels",
-        data=lambda seed: unequal_labels(seed, rows=300, held_out=600).data,
-        split=split,
-        homes=("cross-stitch",),
-        batch=16,
-        balanced=True,
-    )
-
-
-def _domains() -> World:
-    split = Holdout(train=60, validation=60, test=300)
-    domains = embedded.DIGIT_DOMAINS[:4]
-    return World(
-        name="digit domains",
-        data=lambda seed: embedded.digit_domains(*domains, rows=420, seed=seed),
-        split=split,
-        real=True,
-        batch=16,
-        balanced=True,
-        same_rows=False,
-    )
-
-
-def _overlaid() -> World:
-    split = Consecutive(train=300, validation=100, test=600)
-
-    def data(seed: int) -> MultiTaskData:
-        drawn = overlaid_digits(seed, split)
-        return replace(drawn, inputs=drawn.inputs.flatten(1))
-
-    return World(name="overlaid digits", data=data, split=split, real=True)
-
-
-def _multi_target() -> World:
-    split = Holdout(train=180, validation=60, test=119)
-    table = cache(partial(mulan.load, "jura"))
-    return World(
-        name="Jura metals",
-        data=lambda seed: scaled(table(), split, seed),
-        split=split,
-        real=True,
-    )
-
-
-def _census() -> World:
-    split = Holdout(train=400, validation=150, test=600)
-    people = cache(partial(adult.load, *adult.TASKS))
-
-    def data(seed: int) -> MultiTaskData:
-        every = people()
-        drawn = torch.randperm(every.rows, generator=generator(seed, "league", "people"))
-        return scaled(every.subset(drawn[:1150]), split, seed, columns=adult.MEASURED)
-
-    return World(name="adult census", data=data, split=split, real=True)
-
-
-WORLDS: dict[str, Callable[[], World]] = {
-    "same features": _same_features,
-    "unrelated": _unrelated,
-    "± clusters": _clusters,
-    "layered groups": _groups,
-    "half private": _half_private,
-    "low-rank mixtures": _low_rank,
-    "input-dependent": _input_dependent,
-    "10 : 1 labels": _unequal_labels,
-    "digit domains": _domains,
-    "overlaid digits": _overlaid,
-    "Jura metals": _multi_target,
-    "adult census": _census,
 }
