@@ -76,10 +76,15 @@ def test_noise_widens_what_worlds_leave():
     found = [made(levels, noise).mean_improvement()[3] for noise in (0.01, 0.1)]
     widths = [own.high - own.low for own in found]
     assert widths[1] > 5 * widths[0] > 0
-    # In percent: seeds and tasks within a world (1 / √2 over 24 seeds), and the worlds' own means,
-    # with the single-task networks' in them (1 / √8 over 3 worlds, of which 2/3 is resampled).
-    expected = (0.5 / 24 + 2 / 3 * 0.125 / 3) ** 0.5
+    # In percent: a difference of two means over 2 tasks has the standard deviation 1 in a seed;
+    # 24 seeds are drawn, and the 3 worlds' own means, of whose variance 2/3 is resampled.
+    expected = (1 / 24 + 2 / 3 / 24) ** 0.5
     assert widths[0] == pytest.approx(2 * 1.96 * expected, rel=0.3)
+
+
+def test_single_task_networks_improve_on_themselves_by_nothing():
+    found = made(LEVELS, noise=0.1).mean_improvement()[0]
+    assert (found.estimate, found.low, found.high) == (0.0, 0.0, 0.0)
 
 
 def test_draws_are_worlds_first_and_then_their_seeds():

@@ -1,10 +1,11 @@
 """What the league's record says: improvements by world, ranks, harm, costs, and their intervals.
 
-Everything is relative to single-task networks: Δm of a seed is 100 (1 − the mean over tasks of
-loss / the single-task networks' mean loss of that task). Seeds are replicates within a world, and
-worlds are replicates of the league, so that intervals over worlds come from a *hierarchical
-bootstrap*: worlds are drawn with replacement, and in each drawn world its seeds. Worlds were
-constructed for methods; what is averaged over worlds therefore leaves out each method's home.
+Everything is relative to single-task networks: losses are divided by their mean loss of each task,
+and averaged over the tasks; what a seed contributes to Δm, in percent, is by how much theirs is
+larger. Seeds are replicates within a world, and worlds are replicates of the league, so that
+intervals over worlds come from a *hierarchical bootstrap*: worlds are drawn with replacement, and
+in each drawn world its seeds. Worlds were constructed for methods; what is averaged over worlds
+therefore leaves out each method's home.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -92,13 +93,19 @@ class Results:
 
     @cached_property
     def improvements(self) -> Float[np.ndarray, "methods worlds seeds"]:
-        """Δm of each seed."""
-        return 100 * (1 - np.stack([self.relative(own).mean(-1) for own in self.worlds], axis=1))
+        """What each seed contributes to Δm, paired with the single-task networks' seed."""
+        return self._improved_on_single_task([self.relative(own).mean(-1) for own in self.worlds])
 
     @cached_property
     def improvements_at_equal_flops(self) -> Float[np.ndarray, "methods worlds seeds"]:
-        """Δm of each seed, with equal floating-point operations."""
-        return 100 * (1 - np.stack([self.equal_flops[own] for own in self.worlds], axis=1))
+        """The same with equal floating-point operations."""
+        return self._improved_on_single_task([self.equal_flops[own] for own in self.worlds])
+
+    def _improved_on_single_task(
+        self, relative: Sequence[Float[np.ndarray, "methods seeds"]]
+    ) -> Float[np.ndarray, "methods worlds seeds"]:
+        values = np.stack(relative, axis=1)
+        return 100 * (values[self.place(BASELINE)] - values)
 
     @cached_property
     def at_home(self) -> Bool[np.ndarray, "methods worlds"]:
