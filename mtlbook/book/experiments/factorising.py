@@ -1,6 +1,8 @@
 """Section 6.7's contestants: the tasks' networks, factors of their stack, and networks that split.
 
-Everyone takes equally many steps, the single-task stage included, and has six trials.
+Everyone takes equally many steps, the single-task stage included. Single-task networks, the best
+split and the factors from single-task networks have six trials; factors of rank K have four,
+whether they start from single-task networks or at random.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,7 +29,8 @@ from mtlbook.training.selection import Selected, select
 FIRST_RATES = (0.01, 0.03)  # of the single-task stage
 MORE_RATES = (0.003, 0.01, 0.03, 0.06)  # of the single-task networks that go on
 FACTOR_RATES = (0.01, 0.03)  # of factors that go on from single-task networks
-WHOLE_RATES = (0.01, 0.03, 0.06)  # of whatever trains in one stage
+RANDOM_RATES = (0.003, 0.01, 0.03, 0.06)  # of factors from random initial weights
+SPLIT_RATES = (0.03, 0.01, 0.06)  # of networks that split, as many as six trials in all allow
 ERROR = 0.1  # the paper's ε
 
 # From a network, trials and settings to each trial's training.
@@ -60,8 +62,8 @@ class Networks:
     stack_last: bool = True
     rank: int = 3
     form: str = "LAF"
-    steps: int = 150
-    more_steps: int = 250
+    steps: int = 100
+    more_steps: int = 200
     decay: float = 1.0
 
     @property
@@ -99,17 +101,11 @@ def factorised(train: Train, networks: Networks, start: Selected) -> dict[str, S
     return _best("factorised", found)
 
 
-def random_start(train: Train, networks: Networks) -> dict[str, Selected]:
-    """Factors from random initial weights, trained for all steps: of rank K, and of full rank."""
-    found = {
-        name: train(
-            partial(_factors, networks=networks, rank=rank),
-            networks.rates(*WHOLE_RATES),
-            steps=networks.steps + networks.more_steps,
-        )
-        for name, rank in (("random start, rank K", networks.rank), ("random start, full", None))
-    }
-    return _best("random start", found)
+def random_start(train: Train, networks: Networks) -> Selected:
+    """Factors of rank K from random initial weights, trained for all steps."""
+    build = partial(_factors, networks=networks, rank=networks.rank)
+    steps = networks.steps + networks.more_steps
+    return select(train(build, networks.rates(*RANDOM_RATES), steps=steps))
 
 
 def splits(train: Train, networks: Networks) -> dict[str, Selected]:
@@ -123,7 +119,7 @@ def splits(train: Train, networks: Networks) -> dict[str, Selected]:
     found = {
         name: train(
             partial(_split, networks=own, shared=shared),
-            networks.rates(*WHOLE_RATES[: 6 // len(built)]),
+            networks.rates(*SPLIT_RATES[: 6 // len(built)]),
             steps=whole,
         )
         for name, (own, shared) in built.items()
@@ -136,7 +132,8 @@ def contestants(train: Train, networks: Networks, *, every: bool = True) -> dict
     start, alone = single_task(train, networks)
     found = {"first stage": start, "single-task": alone, **factorised(train, networks, start)}
     if every:
-        found |= random_start(train, networks) | splits(train, networks)
+        found["random start, rank K"] = random_start(train, networks)
+        found |= splits(train, networks)
     return found
 
 
@@ -166,6 +163,7 @@ def _factors(
     return TensorFactorisation(stages, heads, form=networks.form, ranks=rank)
 
 
+@cache
 def networks_of(
     trained: Selected, seed: int, *, with_heads: bool = True
 ) -> dict[str, nn.Sequential]:
