@@ -52,7 +52,9 @@ class DeepRelationshipNetwork(HardSharing):
         stages: makes the hidden layers, from the input on.
         heads: by task, from the last stage's features to the prediction.
         branch_at: how many stages are shared; by default all, so that only the heads have a prior.
-        tied: the dictionaries of modules whose weights have it; biases have none.
+        tied: the dictionaries of modules whose weights have it.
+        biases: counts a bias as the weight of one more feature, the constant 1; by default biases
+            have no prior.
         related: the axes whose covariances are learnt, among `AXES`; the others' are I.
         apart: gives each task's weights covariances of their own, of features and outputs: what
             such a prior is worth without any relation between tasks (Zhao et al., 2019).
@@ -87,6 +89,7 @@ class DeepRelationshipNetwork(HardSharing):
         tied: Sequence[str] = ("branches", "heads"),
         related: Sequence[str] = ("tasks",),
         apart: bool = False,
+        biases: bool = False,
     ) -> None:
         super().__init__(stages, heads, branch_at=branch_at, same_start=not apart)
         if len(self.heads) < 2:
@@ -98,7 +101,7 @@ class DeepRelationshipNetwork(HardSharing):
                 "With apart=True each task has a prior of its own, which relates no tasks: leave "
                 "'tasks' out of related, as in related=('features', 'outputs')."
             )
-        self.tied, self.apart = tuple(tied), apart
+        self.tied, self.apart, self.biases = tuple(tied), apart, biases
         stacks = self._stacks()
         if not stacks:
             raise UsageError(
@@ -136,11 +139,15 @@ class DeepRelationshipNetwork(HardSharing):
         return list(zip(stacks, buffers, strict=True))
 
     def _stacks(self) -> dict[str, Stack]:
-        stacks = stacked_parameters(self, self.tied)
-        # (outputs, inputs, ..., tasks): of a convolution, each pixel of a filter is a feature.
-        return {
-            name: own.flatten(1, -2).transpose(0, 1) for name, own in stacks.items() if own.ndim > 2
-        }
+        found, stacks = stacked_parameters(self, self.tied), {}
+        for name, own in found.items():
+            if own.ndim > 2:  # (outputs, inputs, ..., tasks): each pixel of a filter is a feature
+                rows = [own.flatten(1, -2).transpose(0, 1)]
+                bias = found.get(name.removesuffix("weight") + "bias")
+                if self.biases and bias is not None:
+                    rows.append(bias.unsqueeze(0))
+                stacks[name] = torch.cat(rows)
+        return stacks
 
 
 class RelationshipPrior:

@@ -36,7 +36,6 @@ from jaxtyping import Float
 from scipy.linalg import eigh, qr, svd
 from torch import Tensor, nn
 
-from mtlbook.architectures.cross_stitch import cross_stitch
 from mtlbook.errors import UsageError
 from mtlbook.layers.dropout import give_own_keys
 from mtlbook.layers.stages import Stages, check_apart, make, named
@@ -187,7 +186,7 @@ class TreeNetwork(nn.Module):
         for place, route in enumerate(self.routes):
             stage = self.branches.get_submodule(str(place)).children()
             computed = torch.stack([own(taken) for own, taken in zip(stage, features, strict=True)])
-            features = cross_stitch(route, computed).unbind()
+            features = torch.tensordot(route, computed, dims=1).unbind()
         of_tasks = zip(self.heads.items(), features, strict=True)
         return {name: head(own) for (name, head), own in of_tasks}
 
@@ -330,9 +329,7 @@ def best_grouping(
     if not (alpha >= 0 and cost >= 0):
         raise UsageError(f"alpha and cost are weights of at least 0, not {alpha} and {cost}.")
     tried = groupings(of_branches)
-    losses = [
-        (len(set(own)) - 1) * cost + alpha * separation(of_branches, own) for own in tried
-    ]
+    losses = [(len(set(own)) - 1) * cost + alpha * separation(of_branches, own) for own in tried]
     least = min(losses)
     return tried[next(place for place, own in enumerate(losses) if own <= least + ROUNDING)]
 
@@ -360,4 +357,6 @@ def widen(
         raise UsageError(f"Stage {stage} is split already: the trunk ends below it.")
     above = tree.members(stage + 1)
     cost = unit_cost * 2.0**poolings
-    return tree.split(stage, best_grouping(branch_affinity(of_tasks, above), alpha=alpha, cost=cost))
+    return tree.split(
+        stage, best_grouping(branch_affinity(of_tasks, above), alpha=alpha, cost=cost)
+    )

@@ -75,7 +75,9 @@ def _coefficients(filters: Tensor, kept: Tensor) -> Float[Tensor, "filters kept"
 
 @torch.no_grad()
 def thin_start(
-    wide: Sequence[nn.Module], thin: Sequence[nn.Module], heads: Iterable[tuple[nn.Module, nn.Module]]
+    wide: Sequence[nn.Module],
+    thin: Sequence[nn.Module],
+    heads: Iterable[tuple[nn.Module, nn.Module]],
 ) -> None:
     """Give thin stages and their heads weights that are cut out of wide ones.
 
@@ -93,6 +95,10 @@ def thin_start(
         >>> bool((wide.weight[:, None] == thin.weight).all(-1).any(0).all())
         True
     """
+    if len(wide) != len(thin):
+        raise UsageError(
+            f"There are {len(wide)} wide and {len(thin)} thin stages: cut one out of each."
+        )
     below: Tensor | None = None
     pairs = [(_layer(old), _layer(new)) for old, new in zip(wide, thin, strict=True)]
     for old, new in pairs:
@@ -113,7 +119,11 @@ def thin_start(
 
 def _layer(stage: nn.Module) -> nn.Module:
     """The one layer of a stage that has weights."""
-    own = [layer for layer in stage.modules() if next(layer.parameters(recurse=False), None) is not None]
+    own = [
+        layer
+        for layer in stage.modules()
+        if next(layer.parameters(recurse=False), None) is not None
+    ]
     if len(own) != 1 or not isinstance(own[0], KINDS):
         kinds = [type(layer).__name__ for layer in own]
         raise UsageError(

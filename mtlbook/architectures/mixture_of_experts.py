@@ -7,8 +7,8 @@ and Chi, 2018, equations 6 to 8):
     ŷ_k = h_k(f_k(x)),    f_k(x) = Σ_i g_ki(x) f_i(x),    g_k(x) = softmax(W_k x)
 
 With a gate for each task this is the multi-gate mixture (MMoE), with one gate for all tasks the
-one-gate mixture (OMoE, equation 2 of the paper), which gives all towers the same features. Exact
-limits: one expert is hard parameter sharing; W = 0 is the plain average of the experts; equal gates
+one-gate mixture (OMoE, from equation 5), which gives all towers the same features. Exact limits:
+one expert is hard parameter sharing; W = 0 is the plain average of the experts; equal gates
 are the one-gate mixture; and gates with a bias, driven to ±∞, pick an expert each: separate
 networks.
 

@@ -2,12 +2,12 @@ r"""Section 8.1, progressive layered extraction: experts of each task beside exp
 
 In a *customised gate control* (CGC) each task k has m_k experts of its own beside m_s experts that
 all tasks share, and its gate mixes these alone: another task's own experts are out of its reach,
-and get no gradient from it (Tang, Liu, Zhao and Gong, 2020, section 4.1):
+and get no gradient from it (Tang, Liu, Zhao and Gong, 2020, equations 2 to 5):
 
     g_k(x) = w_k(x) S_k(x),  w_k(x) = softmax(W_k x),  S_k = [E_k1, …, E_km_k, E_s1, …, E_sm_s]
 
-*Progressive layered extraction* (PLE, section 4.2) stacks such levels. Above the first, a task's
-experts and its gate read the task's own mixture of the level below, and the shared experts read the
+*Progressive layered extraction* (PLE, equations 6 and 7) stacks such levels. Above the first, a
+task's experts and gate read its own mixture of the level below, and the shared experts read the
 shared path's: a mixture of *all* experts of the level, by a gate of its own. The last level needs
 no shared path, and has none. One level is CGC; without own experts it is the multi-gate mixture;
 without shared ones separate networks; and one shared expert alone is hard parameter sharing.
@@ -133,10 +133,10 @@ class ProgressiveLayeredExtraction(nn.Module):
             stage = str(level)
             shared = [expert.get_submodule(stage)(common) for expert in self.shared]
             own = {
-                name: [expert.get_submodule(stage)(paths[name]) for expert in experts]
+                name: [expert.get_submodule(stage)(paths[name]) for expert in experts.children()]
                 for name, experts in self.own.items()
             }
-            found = {name: _weights(gate, paths[name]) for name, gate in gates.items()}
+            found = {name: _weights(gate, paths[name]) for name, gate in gates.named_children()}
             weights.append(found)
             if level < len(self.shared_gates):
                 every = [features for experts in own.values() for features in experts]

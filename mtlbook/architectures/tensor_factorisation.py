@@ -107,7 +107,7 @@ class TensorFactorisation(nn.Module):
         self, inputs: Float[Tensor, "examples ..."] | Mapping[str, Tensor]
     ) -> Mapping[str, Float[Tensor, "..."]]:
         """Each task's prediction, `(examples, outputs, ...)`."""
-        features = inputs
+        features: Any = inputs
         for place, stage in enumerate(self._layers):
             features = stage(features, common=place == 0)
         return {name: head(features[t]) for t, (name, head) in enumerate(self.heads.items())}

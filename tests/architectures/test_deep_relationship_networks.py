@@ -201,7 +201,7 @@ def test_with_the_identity_the_prior_is_independent_l2(tasks):
     weights = [
         p for name, p in model.named_parameters() if "weight" in name and "trunk" not in name
     ]
-    expected = sum(p.square().sum() for p in weights) / 2
+    expected = torch.stack([p.square().sum() for p in weights]).sum() / 2
     exactly(RelationshipPrior(0.3)(model), 0.3 * expected)
     for every in (AXES, ("features",), ("outputs", "tasks")):
         exactly(network_like(model, related=every).prior(), expected)
@@ -213,18 +213,19 @@ def network_like(model: DeepRelationshipNetwork, **options: Any) -> DeepRelation
     return other
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("tasks", [2, 6])
-def test_one_correlation_for_all_is_l2_and_the_squared_distance(tasks):
+def test_one_correlation_for_all_is_l2_and_the_squared_distance(tasks, bias):
     """Σ_3⁻¹ = a I + b (T I − 11ᵀ) is ½ a ‖𝒲‖² + (b / 2) Σ_{s<t} ‖W_s − W_t‖²: section 3.2."""
     a, b = 0.7, 0.4
-    heads = {name: nn.Linear(4, 2, bias=False) for name in NAMES[:tasks]}
-    model = DeepRelationshipNetwork(dense, heads)
+    heads = {name: nn.Linear(4, 2, bias=bias) for name in NAMES[:tasks]}
+    model = DeepRelationshipNetwork(dense, heads, biases=True)
     precision = a * torch.eye(tasks) + b * (tasks * torch.eye(tasks) - torch.ones(tasks, tasks))
     model.get_buffer("relations.0.tasks").copy_(precision.inverse())
-    l2 = sum(own.weight.square().sum() for own in heads.values()) / 2
+    parameters = list(model.heads.parameters())
+    l2 = torch.stack([own.square().sum() for own in parameters]).sum() / 2
     expected = a * l2 + SquaredDistance(b / 2, tied=["heads"])(model)
     exactly(model.prior(), expected)
-    parameters = list(model.heads.parameters())
     found, wanted = (torch.autograd.grad(own, parameters) for own in (model.prior(), expected))
     for one, other in zip(found, wanted, strict=True):
         exactly(one, other)
@@ -323,7 +324,8 @@ def test_the_covariances_are_learnt_one_after_another_in_every_layer():
     model = network(branch_at=1, related=AXES)
     new = model.learnt(0.2)
     assert list(new) == [f"relations.{layer}.{axis}" for layer in (0, 1) for axis in AXES]
-    stack = torch.stack([model.heads[name].weight.T for name in NAMES[:3]], dim=-1).detach()
+    heads = [model.get_parameter(f"heads.{name}.weight").T for name in NAMES[:3]]
+    stack = torch.stack(heads, dim=-1).detach()
     own = {axis: torch.eye(n) for axis, n in zip(AXES, stack.shape, strict=True)}
     for axis in AXES:
         own[axis] = bounded(flip_flop(stack, own, axis), 0.2)

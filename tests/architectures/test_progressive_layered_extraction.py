@@ -110,7 +110,7 @@ def test_the_network_is_the_loop_over_levels_examples_and_experts(tasks, levels,
 
 
 def test_one_level_by_hand():
-    """Customised gate control: equations 3 to 5 of the paper."""
+    """Customised gate control: equations 2 to 5 of the paper."""
     model, x = network(levels=1, own=1, shared=1), rows()
     a, b = own_experts(model, "views")[0](x), model.shared[0](x)
     scores = x @ model.task_gates[0].get_parameter("views.weight").T

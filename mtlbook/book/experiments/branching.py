@@ -76,9 +76,14 @@ class Branching:
         return len(self.stages(self.width)())
 
     @property
-    def phase(self) -> int:
-        """Steps of each phase of a tree."""
-        return self.steps // (2 + self.depth)
+    def first_phases(self) -> int:
+        """Steps of each of the two phases before the first split: an eighth of all."""
+        return self.steps // 8
+
+    @property
+    def later_phases(self) -> int:
+        """Steps of the phase behind each split: equal parts of the rest."""
+        return (self.steps - 2 * self.first_phases) // self.depth
 
     def train(
         self,
@@ -177,13 +182,13 @@ class Branching:
         def build(data: MultiTaskData, _seed: int) -> HardSharing:
             return hard_sharing(self.stages(self.wide), data.tasks, self.wide)
 
-        return select(self.train(build, self.growing, steps=self.phase))
+        return select(self.train(build, self.growing, steps=self.first_phases))
 
     @cached_property
     def thin(self) -> Selected:
         """The thin networks: cut out of the wide ones, then trained for a phase."""
         wide = self.wide_network
-        return select(self.train(partial(self.cut, wide), self.growing, steps=self.phase))
+        return select(self.train(partial(self.cut, wide), self.growing, steps=self.first_phases))
 
     def cut(self, wide: Selected, data: MultiTaskData, seed: int) -> TreeNetwork:
         """A thin trunk out of a seed's wide network."""
@@ -204,7 +209,8 @@ class Branching:
                 model = _chosen(current, seed)
                 assert isinstance(model, TreeNetwork)
                 alike = affinity(self.margins(seed, model))
-                trees[seed] = widen(model.tree, stage, alike, alpha=alpha)
+                cost = _size(model.branches[stage][0]) / _size(model.branches[-1][0])
+                trees[seed] = widen(model.tree, stage, alike, alpha=alpha, unit_cost=cost)
             plans[alpha].append(trees)
             return trees
 
@@ -238,7 +244,7 @@ class Branching:
                 trees = planned(alpha, stage, current)
                 room = np.array([tree.shape for tree in trees.values()]).max(0).tolist()
                 build = partial(_widened, current, trees, room)
-                found = self.train(build, self.growing, steps=self.phase)
+                found = self.train(build, self.growing, steps=self.later_phases)
                 current = select(found)
             fits |= {f"α {alpha:g}, {name}": own for name, own in found.items()}
         return select(fits)
