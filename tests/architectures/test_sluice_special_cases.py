@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbook.architectures.cross_stitch import CrossStitch
+from mtlbook.architectures.low_supervision import LowSupervision
 from mtlbook.architectures.sluice_networks import Sluice
 from mtlbook.architectures.sluice_special_cases import (
     Sharing,
@@ -14,6 +15,7 @@ from mtlbook.architectures.sluice_special_cases import (
     private_and_shared,
     separate_networks,
 )
+from mtlbook.book.experiments.sluices import PrivateAndShared
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
@@ -100,47 +102,16 @@ def test_cross_stitch(tasks, subspaces):
     agree(model, reference)
 
 
-class Supervised(nn.Module):
-    """A trunk, from whose layers tasks are predicted (Søgaard and Goldberg, 2016), by hand."""
-
-    def __init__(self, trunk: nn.Sequential, heads: nn.ModuleDict, levels: list[int]) -> None:
-        super().__init__()
-        self.trunk, self.heads, self.levels = trunk, heads, levels
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        layers = [x := stage(x) for stage in self.trunk]
-        of_tasks = zip(self.heads.items(), self.levels, strict=True)
-        return {name: head(layers[level - 1]) for (name, head), level in of_tasks}
-
-
 @pytest.mark.parametrize("subspaces", [1, 2])
 @pytest.mark.parametrize("levels", [[3, 1], [1, 2, 3, 1, 2, 3]])
 def test_low_supervision(levels, subspaces):
     model = sluice(len(levels), low_supervision(levels, DEPTH, subspaces), subspaces)
-    agree(model, Supervised(model.columns[NAMES[0]], model.heads, levels))
-
-
-class PrivateAndShared(nn.Module):
-    """A shared trunk, and for each task a private one that reads both, by hand."""
-
-    def __init__(self, model: Sluice, size: int) -> None:
-        super().__init__()
-        self.columns, self.heads, self.size = model.columns, model.heads, size
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        shared, private = x, {name: x.new_zeros(len(x), 0) for name in self.heads}
-        for place in range(DEPTH):
-            trunk = self.columns[NAMES[0]][place][0]
-            of_trunk = trunk.weight[: self.size, : shared.shape[1]]
-            new_shared = torch.tanh(shared @ of_trunk.T + trunk.bias[: self.size])
-            for name, own in private.items():
-                layer = self.columns[name][place][0]
-                read = torch.cat([shared, own], 1) @ layer.weight[self.size :].T
-                private[name] = torch.tanh(read + layer.bias[self.size :])
-            shared = new_shared
-        return {
-            name: head(torch.cat([shared, private[name]], 1)) for name, head in self.heads.items()
-        }
+    at = dict(zip(NAMES, levels, strict=False))
+    reference = LowSupervision(stages, heads(len(levels)), at=at)
+    same_heads(model, reference)
+    reference.layers.load_state_dict(model.columns[NAMES[0]].state_dict())
+    agree(model, reference)
+    exactly(model.beta, reference.supervised)
 
 
 @pytest.mark.parametrize("subspaces", [2, 3])
@@ -152,13 +123,13 @@ def test_private_and_shared(tasks, subspaces):
     with torch.no_grad():
         for stage in model.columns[NAMES[0]][1:]:
             stage[0].weight[:size, size:] = 0.0
-    agree(model, PrivateAndShared(model, size))
+    agree(model, PrivateAndShared(model, UNITS))
 
 
 def test_without_zeros_in_its_weights_only_the_first_layer_is_private_and_shared():
     model = sluice(2, private_and_shared(2, DEPTH), 2)
     x = inputs()
-    reference = PrivateAndShared(model, UNITS // 2)(x)
+    reference = PrivateAndShared(model, UNITS)(x)
     assert not torch.allclose(model(x)["pos"], reference["pos"])
     with torch.no_grad():
         before = model(x)["pos"]

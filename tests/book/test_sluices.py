@@ -5,16 +5,28 @@ import pytest
 import torch
 from torch import nn
 
+from mtlbook.architectures import sluice_special_cases as cases
 from mtlbook.architectures.sluice_networks import Sluice, mix_subspaces
+from mtlbook.book.experiments.networks import dense
 from mtlbook.book.experiments.sluices import (
+    by_relevance,
     computed_features,
+    cross_stitch_of,
     explained,
     from_one_start,
     given_across,
-    given_by_relevance,
+    hard_sharing_of,
+    held,
+    largest_difference,
+    low_supervision_of,
+    ranked,
     released_mixture,
+    shares_given,
+    with_shuffled,
 )
+from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.randomness import generator
+from mtlbook.tasks import Task
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -69,13 +81,27 @@ def test_the_subspace_that_serves_the_others_is_found(common):
     with torch.no_grad():
         for name in "AB":
             model.columns[name][0].weight.copy_(torch.eye(4))
-    alpha = torch.eye(4)
-    alpha[2 + common, common] = alpha[common, 2 + common] = 1.0
+    alpha = torch.arange(16.0).view(4, 4)
     model.set_sharing([alpha], model.beta)
     features = {name: [x[:, 2 * common : 2 * common + 2].sin()] for name in "AB"}
-    assert given_by_relevance(model, x, features) == pytest.approx((0.5, 0.0))
-    features = {name: [x[:, 2 - 2 * common : 4 - 2 * common]] for name in "AB"}
-    assert given_by_relevance(model, x, features) == pytest.approx((0.0, 0.5))
+    order = [common, 1 - common, 2 + common, 3 - common]
+    assert torch.equal(by_relevance(model, x, features)[0], alpha[order][:, order])
+    assert ranked([1.0, 3.0, 2.0]) == [1, 2, 0]
+
+
+def test_shuffled_labels_are_those_of_other_rows_that_carry_one():
+    tasks = [Task.regression("main"), Task.regression("other")]
+    targets = {task.name: torch.arange(20.0)[:, None] for task in tasks}
+    marks = {"main": torch.ones(20, dtype=torch.bool), "other": torch.arange(20) >= 10}
+    data = MultiTaskData.partial(tasks, random(20, 3), targets, marks)
+    shuffled = with_shuffled(data, 0, ["other"])
+    assert torch.equal(shuffled.targets["main"], data.targets["main"])
+    before, after = data.targets["other"][10:], shuffled.targets["other"][10:]
+    assert not torch.equal(before, after)
+    assert torch.equal(before, after.sort(0).values)
+    assert torch.equal(
+        shuffled.targets["other"], with_shuffled(data, 0, ["other"]).targets["other"]
+    )
 
 
 # The released code --------------------------------------------------------------------------------
@@ -110,3 +136,43 @@ def test_its_alpha_mixes_nothing_across_tasks():
     assert (depends.sum(2) == 1).all()
     assert depends[:, :4, 0].all()
     assert depends[:, 4:, 1].all()
+
+
+# The older networks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("branch_at", [0, 1, 2])
+def test_older_networks_get_the_weights_of_a_sluice_network(branch_at):
+    stages, x = dense(5, 4, 4), random(7, 5)
+    model = Sluice(stages, {name: nn.Linear(4, 2) for name in "ABC"})
+    model.set_sharing(*cases.hard_sharing(3, 2, shared=branch_at))
+    assert largest_difference(model, hard_sharing_of(model, stages, branch_at), x) < 1e-12
+    assert largest_difference(model, hard_sharing_of(model, stages, 2 - branch_at), x) > 1e-3 or (
+        branch_at == 1
+    )
+    units = [random(3, 3, purpose=name) for name in "12"]
+    model.set_sharing(*cases.cross_stitch(units))
+    assert largest_difference(model, cross_stitch_of(model, stages, units), x) < 1e-12
+    model.set_sharing(*cases.low_supervision([2, 1, 2], 2))
+    assert largest_difference(model, low_supervision_of(model, stages, {"B": 1}), x) < 1e-12
+
+
+def test_what_is_held():
+    tasks = [Task.regression(name) for name in "AB"]
+    targets = {name: random(8, 1, purpose=name) for name in "AB"}
+    data = MultiTaskData.multi_label(tasks, random(8, 5), targets)
+    pattern = cases.private_and_shared(2, 2)
+    layers, both = (
+        held(data, 0, stages=dense(5, 4, 4), width=4, alpha=own) for own in (False, True)
+    )
+    assert torch.equal(layers.beta, pattern.beta)
+    assert layers.units[0].free.all()
+    assert not both.units[0].free.any()
+    assert torch.equal(both.alpha[1], pattern.alpha[1])
+
+
+def test_shares_are_means_over_columns_and_layers():
+    alphas = random(3, 2, 4, 4)
+    found = shares_given(alphas)
+    expected = torch.stack([given_across(own, 2).mean(0) for own in alphas[1]]).mean(0)
+    torch.testing.assert_close(found[:, 1], expected)
