@@ -22,7 +22,7 @@ next task's pass. The anchor is isotropic: it holds what a lower task needs and 
 In the paper's own ablation the vertical connections matter little (table 9).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol, runtime_checkable
@@ -298,7 +298,7 @@ def _like(own: Tensor, states: Tensor) -> Tensor:
     return own.unsqueeze(1).expand(-1, states.shape[1], -1)
 
 
-def _squares(parameters: list[Tensor]) -> Tensor:
+def _squares(parameters: Sequence[Tensor]) -> Tensor:
     """‖W‖² of the weight matrices among parameters: biases are left alone."""
     matrices = [own.square().sum() for own in parameters if own.ndim > 1]
     return torch.stack(matrices).sum() if matrices else torch.zeros(())

@@ -40,8 +40,8 @@ pytestmark = pytest.mark.usefixtures("double")
 class Tagger(nn.Linear):
     """A linear layer at each position, labels in axis 1."""
 
-    def forward(self, states: Tensor) -> Tensor:
-        return super().forward(states).movedim(-1, 1)
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return super().forward(input).movedim(-1, 1)
 
 
 def network(
