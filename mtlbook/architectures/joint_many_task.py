@@ -25,7 +25,7 @@ In the paper's own ablation the vertical connections matter little (table 9).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,13 @@ from torch import Tensor, nn
 
 from mtlbook.errors import UsageError
 from mtlbook.layers.stages import Stages, make, named
+
+# One tensor, or several by name: tokens and their mask. The stages know which one.
+if TYPE_CHECKING:
+    Inputs = Any
+else:
+    Inputs = Tensor | Mapping[str, Tensor]
+Features = Tensor | Mapping[str, Tensor]
 
 
 @runtime_checkable
@@ -54,9 +61,9 @@ class JointManyTask(nn.Module):
     """An embedding, then a level for each task, lowest first: an encoder and a head.
 
     Arguments:
-        stages: makes the embedding, from the inputs to x, and then one encoder for each head.
-            Features are in the last axis: `(examples, features)` or `(examples, positions,
-            features)`; encoder k takes the parts of its input behind one another.
+        stages: makes the embedding, from the inputs to x, and then one encoder for each head,
+            which takes the parts of its input behind one another in the last axis. What stages pass
+            on is a tensor, or `{"states", "mask"}` as the layers of `mtlbook.layers.tagging` do.
         heads: by task, lowest first, from a level's states to the prediction, `(examples, labels)`
             or `(examples, labels, positions)`.
         labels: for each task whose predictions enter the levels above, how many labels it has.
@@ -128,33 +135,29 @@ class JointManyTask(nn.Module):
             {name: _uniform(counts[name], width) for name in names if name in counts}
         )
 
-    def forward(
-        self, inputs: Tensor | Mapping[str, Tensor], upto: str | None = None
-    ) -> Mapping[str, Float[Tensor, "..."]]:
+    def forward(self, inputs: Inputs, upto: str | None = None) -> Mapping[str, Tensor]:
         """Each task's prediction.
 
         Arguments:
-            inputs: what the embedding takes; or `tokens`, for the embedding, and their `mask`,
-                `(examples, positions)`, which each encoder gets as its second argument.
+            inputs: what the embedding takes.
             upto: the highest task that is asked for; the levels above it are not computed.
         """
         if upto is not None and upto not in self.heads:
             raise UsageError(f"There is no task {upto!r}: there are {list(self.heads)}.")
-        words, mask = (inputs, ()) if isinstance(inputs, Tensor) else _with_mask(inputs)
-        x = self.embedding(words)
+        embedded = self.embedding(inputs)
+        x = _values(embedded)
         below: list[Tensor] = [x]
         known: list[Tensor] = []
         predictions: dict[str, Tensor] = {}
         for encoder, (name, head) in zip(self.levels, self.heads.items(), strict=True):
-            states = encoder(torch.cat(below, -1), *mask)
+            states = encoder(_in_place_of(embedded, torch.cat(below, -1)))
             predictions[name] = head(states)
             if name == upto:
                 break
             if name in self.labels:
-                own = expected_label(predictions[name], self.labels[name])
-                known = [own if not known else known[0] + _like(own, known[0])]
-            below = [states] * self.vertical + [x] * self.shortcuts
-            below += [_like(own, states) for own in known]
+                own = _like(expected_label(predictions[name], self.labels[name]), x)
+                known = [own + sum(known)]
+            below = [_values(states)] * self.vertical + [x] * self.shortcuts + known
         return predictions
 
     def below(self, task: str) -> dict[str, Tensor]:
@@ -285,17 +288,19 @@ def _uniform(labels: int, width: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(labels, width).uniform_(-bound, bound))
 
 
-def _with_mask(inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    if set(inputs) != {"tokens", "mask"}:
-        raise UsageError(f"Inputs by name are 'tokens' and their 'mask', not {list(inputs)}.")
-    return inputs["tokens"], (inputs["mask"],)
+def _values(features: Features) -> Tensor:
+    return features if isinstance(features, Tensor) else features["states"]
 
 
-def _like(own: Tensor, states: Tensor) -> Tensor:
-    """A label of a whole example at each position of states that have positions."""
-    if own.ndim == states.ndim:
-        return own
-    return own.unsqueeze(1).expand(-1, states.shape[1], -1)
+def _in_place_of(features: Features, values: Tensor) -> Features:
+    return values if isinstance(features, Tensor) else {**features, "states": values}
+
+
+def _like(label: Tensor, x: Tensor) -> Tensor:
+    """A whole example's label at each of its positions."""
+    if label.ndim == x.ndim:
+        return label
+    return label.unsqueeze(1).expand(-1, x.shape[1], -1)
 
 
 def _squares(parameters: Sequence[Tensor]) -> Tensor:
