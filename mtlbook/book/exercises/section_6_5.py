@@ -11,8 +11,8 @@ from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 
 
 def lower_labels(
-    logits: Sequence[Float[Tensor, "positions labels"]],
-    embeddings: Sequence[Float[Tensor, "labels width"]],
+    logits: Sequence[Float[Tensor, "positions _"]],
+    embeddings: Sequence[Float[Tensor, "_ width"]],
 ) -> Float[Tensor, "positions width"]:
     """Σ_m Σ_j p_j ℓ_j: each lower task's expected label embedding, summed over the tasks."""
     expected = [own.softmax(1) @ rows for own, rows in zip(logits, embeddings, strict=True)]

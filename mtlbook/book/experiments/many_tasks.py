@@ -106,29 +106,48 @@ def single_taggers(
     return SingleTaggers(data.tasks, vocabulary)
 
 
+class SplitTagger(nn.Module):
+    """Hard sharing of the first layers, on sentences.
+
+    Arguments:
+        network: whose trunk takes tokens and their mask.
+    """
+
+    def __init__(self, network: HardSharing) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Each task's prediction, `(sentences, labels, length)`."""
+        common = self.network.trunk(inputs)
+        branches, heads = self.network.branches, self.network.heads
+        return {name: head(branches[name](common)) for name, head in heads.items()}
+
+
 def split_tagger(
     data: MultiTaskData,
     seed: int,  # noqa: ARG001
     *,
     vocabulary: int,
     shared: int,
-) -> HardSharing:
+) -> SplitTagger:
     """One network whose first windows are shared: with all of them, hard sharing."""
 
     def stages() -> list[nn.Module]:
         first = nn.Sequential(Words(vocabulary, WORD), Masked(Window(WORD, UNITS)))
-        upper = [Masked(Window(UNITS, UNITS)) for _ in data.tasks[1:]]
-        return [first, *upper]
+        return [first, *(Masked(Window(UNITS, UNITS)) for _ in data.tasks[1:])]
 
-    return hard_sharing(stages, data.tasks, UNITS, branch_at=shared, head=tag_head)
+    made = hard_sharing(stages, data.tasks, UNITS, branch_at=shared, head=tag_head)
+    return SplitTagger(made)
 
 
 def alone(model: nn.Module, inputs: Any, task: str) -> Tensor:
     """One task's prediction, without what the others alone need."""
     if isinstance(model, JointManyTask):
         return model(inputs, task)[task]
-    if isinstance(model, HardSharing):
-        return model.heads[task](model.branches[task](model.trunk(inputs)))
+    if isinstance(model, SplitTagger):
+        network = model.network
+        return network.heads[task](network.branches[task](network.trunk(inputs)))
     return model.get_submodule(f"networks.{task}")(inputs)
 
 
