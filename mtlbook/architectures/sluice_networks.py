@@ -16,10 +16,11 @@ subspaces of a column apart:
 
     λ Σ_t Σ_l ‖G_tl,1ᵀ G_tl,2‖²_F
 
-What G holds is open in the paper. Here it is a layer's weights, a unit a column, each divided by
-its norm: the entries of G_1ᵀ G_2 are then cosines, which no rescaling of a layer changes, and which
-are the correlations of the units' inputs where what the layer reads is white. `orthogonality` takes
-any matrix: of activations, a row an example, it gives their squared correlations.
+G stands for a subspace; the released code takes halves of an LSTM's matrices. Here it is a layer's
+weights, a unit a column, each divided by its norm: the entries of G_1ᵀ G_2 are then cosines, which
+no rescaling of a layer changes, and which are the correlations of what enters the units where what
+the layer reads is white. `orthogonality` takes any matrix: of centred activations, a row an
+example, it gives the sum of their squared correlations.
 
 Fixed α and β give separate networks, hard sharing, cross-stitch, low supervision and
 private-plus-shared networks: `mtlbook.architectures.sluice_special_cases`.

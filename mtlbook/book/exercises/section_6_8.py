@@ -79,11 +79,12 @@ def check_private_and_shared(answer: Callable[[int, int], Tensor]) -> None:
 
 prediction(
     "6.8.c",
-    "Let nothing be common, shared = 0. What happens to the sluice network's loss, compared with "
-    "that of the best split?",
+    "Let nothing be common, shared = 0. Is the sluice network's loss then lower than, equal to or "
+    "higher than that of single-task networks, averaged over the tasks?",
     choices=("lower", "equal", "higher"),
-    answer="lower",
-    because="It stays lower: where there is nothing to share, a split forces tasks together at any "
-    "depth, while α can stay near the identity. The advantage is that of keeping apart.",
-    hints=("Which of the two can compute separate networks?",),
+    answer="higher",
+    because="It is higher. α = I and β at the last layer would be single-task networks, but "
+    "training starts from columns that share, and stops all tasks at one point. To contain a "
+    "network is not to find it.",
+    hints=("The sluice network could be equal to them. Where does its training start?",),
 )
