@@ -189,6 +189,7 @@ class Sluice(nn.Module):
                 f"There are {len(alpha)} α for {len(self.units)} stages: give each its own."
             )
         for unit, new in zip([*self.units, self.layers], [*alpha, beta], strict=True):
+            assert isinstance(unit, Weights)
             unit.set(new, free)
 
     def orthogonality(self) -> Float[Tensor, ""]:
@@ -252,8 +253,12 @@ class Orthogonality:
 
     weight: float
 
-    def __call__(self, model: Sluice, _context: Any = None) -> Float[Tensor, ""]:
+    def __call__(self, model: nn.Module, context: Any = None) -> Float[Tensor, ""]:  # noqa: ARG002
         """The penalty of one model, whatever the step."""
+        if not isinstance(model, Sluice):
+            raise UsageError(
+                f"A {type(model).__name__} has no subspaces to keep apart: give a Sluice."
+            )
         return self.weight * model.orthogonality()
 
 

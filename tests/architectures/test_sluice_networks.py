@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from mtlbook.architectures.sluice_networks import (
     Orthogonality,
     Sluice,
+    Weights,
     mix_subspaces,
     orthogonality,
     parameter_groups,
@@ -38,7 +39,7 @@ def convolutional() -> list[nn.Module]:
     return [nn.Sequential(nn.Conv2d(i, o, 3, padding=1), nn.Tanh()) for i, o in channels]
 
 
-HEADS = {
+HEADS: dict[Any, Callable[[], nn.Module]] = {
     dense: lambda: nn.Linear(6, 2),
     convolutional: lambda: nn.Conv2d(6, 2, 1),
 }
@@ -58,6 +59,12 @@ def inputs(stages: Callable[[], Sequence[nn.Module]] = dense) -> Tensor:
     return random(7, 5) if stages is dense else random(3, 2, 4, 4)
 
 
+def unit(model: Sluice, place: int) -> Weights:
+    found = model.units[place]
+    assert isinstance(found, Weights)
+    return found
+
+
 def randomised(model: Sluice) -> Sluice:
     alpha = [random(*own.shape, purpose=f"alpha {n}") for n, own in enumerate(model.alpha)]
     model.set_sharing(alpha, random(*model.beta.shape, purpose="beta"), free=True)
@@ -69,8 +76,10 @@ def by_loop(model: Sluice, x: Tensor) -> dict[str, Tensor]:
     names, parts = list(model.heads), model.subspaces
     features = dict.fromkeys(names, x)
     outputs = {name: [] for name in names}
-    for place, unit in enumerate(model.units):
-        computed = {name: model.columns[name][place](features[name]) for name in names}
+    for place, alpha in enumerate(model.alpha):
+        computed = {
+            name: model.get_submodule(f"columns.{name}.{place}")(features[name]) for name in names
+        }
         size = computed[names[0]].shape[1] // parts
         for taker, name in enumerate(names):
             mine = []
@@ -79,7 +88,7 @@ def by_loop(model: Sluice, x: Tensor) -> dict[str, Tensor]:
                     total = torch.zeros_like(computed[name][:, 0])
                     for giver, other in enumerate(names):
                         for source in range(parts):
-                            weight = unit.values[taker * parts + part, giver * parts + source]
+                            weight = alpha[taker * parts + part, giver * parts + source]
                             total = total + weight * computed[other][:, source * size + number]
                     mine.append(total)
             features[name] = torch.stack(mine, 1)
@@ -88,7 +97,7 @@ def by_loop(model: Sluice, x: Tensor) -> dict[str, Tensor]:
     for number, name in enumerate(names):
         mixture = torch.zeros_like(outputs[name][0])
         for place, own in enumerate(outputs[name]):
-            mixture = mixture + model.layers.values[number, place] * own
+            mixture = mixture + model.beta[number, place] * own
         predictions[name] = model.heads[name](mixture)
     return predictions
 
@@ -171,8 +180,8 @@ def penalty_by_loop(model: Sluice) -> Tensor:
     """Squared cosines between the rows of two halves of each layer's weights, one by one."""
     total = torch.tensor(0.0)
     for column in model.columns.values():
-        for stage in column:
-            weight = stage[0].weight.flatten(1)
+        for stage in column.children():
+            weight = stage.get_parameter("0.weight").flatten(1)
             half = len(weight) // 2
             for first in weight[:half]:
                 for second in weight[half:]:
@@ -245,6 +254,7 @@ def test_as_a_regulariser_it_drives_the_subspaces_apart():
             steps=60, learning_rate=0.01, regulariser=Orthogonality(weight), stopping=None
         )
         model = fit(build, data, seeds=[0], settings=settings).model(0)
+        assert isinstance(model, Sluice)
         found.append(float(model.orthogonality().detach()))
     assert found[1] < 0.1 * found[0]
 
@@ -257,7 +267,7 @@ def test_held_entries_stay_and_the_others_learn():
     model = randomised(network())
     alpha, beta = [own.detach().clone() for own in model.alpha], model.beta.detach().clone()
     free = torch.eye(4, dtype=torch.bool)
-    model.units[0].set(alpha[0], free)
+    unit(model, 0).set(alpha[0], free)
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5)
     for _ in range(3):
         optimiser.zero_grad()
@@ -271,12 +281,12 @@ def test_held_entries_stay_and_the_others_learn():
 
 def test_what_is_held_survives_a_state_dict():
     model, other = randomised(network()), network()
-    model.units[1].set(torch.eye(4), free=False)
+    unit(model, 1).set(torch.eye(4), free=False)
     other.load_state_dict(model.state_dict())
     x = inputs()
     for name, prediction in model(x).items():
         assert torch.equal(prediction, other(x)[name])
-    assert not other.units[1].free.any()
+    assert not unit(other, 1).free.any()
 
 
 def test_alpha_and_beta_learn_at_their_own_rate_and_without_weight_decay():
@@ -298,7 +308,7 @@ def test_replicas_all_at_once_equal_one_after_another():
     """As in `fit`: predictions, penalty and gradients of all seeds by one call."""
     models = [randomised(network(3)) for _ in range(3)]
     for number, model in enumerate(models):
-        model.units[0].set(random(6, 6, purpose=str(number)), torch.eye(6, dtype=torch.bool))
+        unit(model, 0).set(random(6, 6, purpose=str(number)), torch.eye(6, dtype=torch.bool))
     parameters, buffers = stack_module_state(models)
     x = random(3, 7, 5)
 
@@ -360,6 +370,11 @@ def test_a_stage_without_weights_has_no_penalty():
     model = Sluice(lambda: [nn.Tanh()], {name: nn.Identity() for name in NAMES[:2]})
     with pytest.raises(UsageError, match="no matrix of weights"):
         model.orthogonality()
+
+
+def test_the_penalty_of_another_model_is_refused():
+    with pytest.raises(UsageError, match="A Linear has no subspaces"):
+        Orthogonality(0.1)(nn.Linear(2, 2))
 
 
 def test_groups_of_another_model_are_refused():

@@ -43,6 +43,10 @@ def sluice(tasks: int, sharing: Sharing, subspaces: int) -> Sluice:
     return model
 
 
+def stage_of(model: Sluice, task: str, place: int) -> nn.Module:
+    return model.get_submodule(f"columns.{task}.{place}")
+
+
 def inputs() -> Tensor:
     return torch.randn(7, 5, generator=generator(0, "inputs"))
 
@@ -77,10 +81,10 @@ def test_hard_sharing(tasks, subspaces, shared):
     reference = HardSharing(stages, heads(tasks), branch_at=shared)
     same_heads(model, reference)
     for place, stage in enumerate(reference.trunk):
-        stage.load_state_dict(model.columns[NAMES[0]][place].state_dict())
+        stage.load_state_dict(stage_of(model, NAMES[0], place).state_dict())
     for name, branch in reference.branches.items():
-        for place, stage in enumerate(branch, start=shared):
-            stage.load_state_dict(model.columns[name][place].state_dict())
+        for place, stage in enumerate(branch.children(), start=shared):
+            stage.load_state_dict(stage_of(model, name, place).state_dict())
     agree(model, reference)
 
 
@@ -106,7 +110,7 @@ def test_cross_stitch(tasks, subspaces):
 @pytest.mark.parametrize("levels", [[3, 1], [1, 2, 3, 1, 2, 3]])
 def test_low_supervision(levels, subspaces):
     model = sluice(len(levels), low_supervision(levels, DEPTH, subspaces), subspaces)
-    at = dict(zip(NAMES, levels, strict=False))
+    at: dict[str, int] = dict(zip(NAMES, levels, strict=False))
     reference = LowSupervision(stages, heads(len(levels)), at=at)
     same_heads(model, reference)
     reference.layers.load_state_dict(model.columns[NAMES[0]].state_dict())
@@ -121,8 +125,8 @@ def test_private_and_shared(tasks, subspaces):
     model = sluice(tasks, private_and_shared(tasks, DEPTH, subspaces), subspaces)
     size = UNITS // subspaces
     with torch.no_grad():
-        for stage in model.columns[NAMES[0]][1:]:
-            stage[0].weight[:size, size:] = 0.0
+        for place in range(1, DEPTH):
+            stage_of(model, NAMES[0], place).get_parameter("0.weight")[:size, size:] = 0.0
     agree(model, PrivateAndShared(model, UNITS))
 
 
@@ -133,7 +137,7 @@ def test_without_zeros_in_its_weights_only_the_first_layer_is_private_and_shared
     assert not torch.allclose(model(x)["pos"], reference["pos"])
     with torch.no_grad():
         before = model(x)["pos"]
-        model.columns["chunk"][0][0].weight[UNITS // 2 :] += 1.0  # what is private to task 1
+        stage_of(model, "chunk", 0).get_parameter("0.weight")[UNITS // 2 :] += 1.0  # A's own
         assert not torch.allclose(model(x)["pos"], before)
 
 

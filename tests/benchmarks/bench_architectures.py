@@ -175,7 +175,8 @@ def part_by_part(model: Sluice, x: Tensor) -> Predictions:
         for name in names:
             computed = model.columns[name].get_submodule(str(place))(features[name])
             parts += computed.split(size, 1)
-        mixed = [sum(alpha[i, j] * own for j, own in enumerate(parts)) for i in range(len(parts))]
+        weighted = [[a * own for a, own in zip(row, parts, strict=True)] for row in alpha]
+        mixed = [torch.stack(terms).sum(0) for terms in weighted]
         for number, name in enumerate(names):
             start = number * model.subspaces
             features[name] = torch.cat(mixed[start : start + model.subspaces], 1)
@@ -203,7 +204,7 @@ def level_by_level(model: ProgressiveLayeredExtraction, x: Tensor) -> Prediction
     for level, gates in enumerate(model.task_gates):
         shared = [expert.get_submodule(str(level))(common) for expert in model.shared]
         own = {
-            name: [one.get_submodule(str(level))(paths[name]) for one in model.own[name]]
+            name: [one.get_submodule(str(level))(paths[name]) for one in model.own[name].children()]
             for name in model.heads
         }
         if level < len(model.shared_gates):

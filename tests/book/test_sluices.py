@@ -43,10 +43,10 @@ def two_columns():
 
 def test_columns_of_one_network_are_equal_and_apart():
     model = two_columns()
-    first, second = (model.columns[name][0].weight for name in "AB")
+    first, second = (model.get_parameter(f"columns.{name}.0.weight") for name in "AB")
     assert torch.equal(first, second)
     assert first is not second
-    assert not torch.equal(first, two_columns().columns["A"][0].weight)
+    assert not torch.equal(first, two_columns().get_parameter("columns.A.0.weight"))
 
 
 def test_shares_of_what_is_given():
@@ -71,7 +71,9 @@ def test_computed_features_lie_in_front_of_alpha():
     model, x = two_columns(), random(5, 4)
     found = computed_features(model, x)
     for name in "AB":
-        torch.testing.assert_close(found[name][0], model.columns[name][0](x).detach())
+        torch.testing.assert_close(
+            found[name][0], model.get_submodule(f"columns.{name}.0")(x).detach()
+        )
     assert not any(stage._forward_hooks for stage in model.modules())
 
 
@@ -81,7 +83,7 @@ def test_the_subspace_that_serves_the_others_is_found(common):
     model, x = two_columns(), random(200, 4)
     with torch.no_grad():
         for name in "AB":
-            model.columns[name][0].weight.copy_(torch.eye(4))
+            model.get_parameter(f"columns.{name}.0.weight").copy_(torch.eye(4))
     alpha = torch.arange(16.0).view(4, 4)
     model.set_sharing([alpha], model.beta)
     features = {name: [x[:, 2 * common : 2 * common + 2].sin()] for name in "AB"}
@@ -166,9 +168,11 @@ def test_what_is_held():
     layers, both = (
         held(data, 0, stages=dense(5, 4, 4), width=4, alpha=own) for own in (False, True)
     )
+    assert isinstance(layers, Sluice)
+    assert isinstance(both, Sluice)
     assert torch.equal(layers.beta, pattern.beta)
-    assert layers.units[0].free.all()
-    assert not both.units[0].free.any()
+    assert layers.get_buffer("units.0.free").all()
+    assert not both.get_buffer("units.0.free").any()
     assert torch.equal(both.alpha[1], pattern.alpha[1])
 
 

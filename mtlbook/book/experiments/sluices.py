@@ -172,10 +172,12 @@ def ordered_alphas(
         trained: sluice networks.
         features: by seed, inputs and the true features on them, by task and layer.
     """
-    networks = {seed: trained_network(trained, seed) for seed in features}
-    return torch.stack(
-        [torch.stack(by_relevance(networks[seed], *own)) for seed, own in features.items()]
-    )
+    found = []
+    for seed, own in features.items():
+        model = trained_network(trained, seed)
+        assert isinstance(model, Sluice)
+        found.append(torch.stack(by_relevance(model, *own)))
+    return torch.stack(found)
 
 
 def by_relevance(

@@ -52,12 +52,14 @@ def test_all_of_it_on_made_up_utterances(monkeypatch):
     assert len(table) == len(SEEDS) * len(METHODS) * 2 * 2
     assert np.isfinite(table["value"]).all()
     alone = table[(table["method"] == "single-task") & (table["metric"] == "loss")]
-    assert alone["value"].between(0.3, 1.5).all()
+    assert 0.3 < alone["value"].min() < alone["value"].max() < 1.5
 
 
 def test_the_starts_are_those_of_the_protocol():
     model = study.sluice_network(made_up(), 0, same=0.7)
     assert torch.allclose(model.alpha[0].diagonal(), torch.full((4,), 0.7))
     assert model.beta[:, -1].tolist() == pytest.approx([0.9, 0.9])
-    first, second = (model.columns[name][0][0].weight for name in ("banking", "hotels"))
+    first, second = (
+        model.get_parameter(f"columns.{name}.0.0.weight") for name in ("banking", "hotels")
+    )
     assert torch.equal(first, second)
