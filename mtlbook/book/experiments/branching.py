@@ -1,0 +1,301 @@
+"""Section 6.2: networks that branch by affinity, random trees of their shapes, and their rivals.
+
+A tree is grown in phases of equal length: a wide network, its thin copy, then a phase for each
+stage from the last one down, behind its split. In each phase two learning rates are tried, and each
+seed goes on from the better one by validation loss. α, the weight of dissimilar branches, has two
+values, so that the last phase ends with four trials. A *random tree* grows from the same thin
+network in the same steps and shapes; only who shares with whom is drawn. Single-task networks,
+splits and hard sharing take all these steps at one of four rates (of a split: two rates for each of
+two depths).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor, nn
+
+from mtlbook.architectures.fully_adaptive_sharing import Tree, TreeNetwork, affinity, margins, widen
+from mtlbook.architectures.matching_pursuit import thin_start
+from mtlbook.book.experiments.networks import Stages, hard_sharing, linear_head
+from mtlbook.book.experiments.training import adam
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
+from mtlbook.randomness import generator
+from mtlbook.sharing.hard import HardSharing
+from mtlbook.training.fit import Data, fit_trials
+from mtlbook.training.results import Fit
+from mtlbook.training.sampling import Mixed
+from mtlbook.training.selection import Selected, select
+from mtlbook.training.settings import Settings, Trial
+
+Trees = Mapping[int, Tree]  # by seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branching:
+    """Binary tasks on the same rows, and how networks for them are grown and trained.
+
+    Attributes:
+        seeds: one replica each.
+        device: where.
+        data: one data set, or a function from a seed to its data.
+        split: how its rows are divided.
+        stages: from a width to a function that makes the stages.
+        width: units of each stage of a branch.
+        wide: units of the network out of which the thin start is cut.
+        steps: optimiser steps of every contestant, all its phases together.
+        growing: the two learning rates of each phase of a tree.
+        rates: the four of every other contestant.
+        alphas: the two values of α, with L_0 = 1.
+        batch: rows a step.
+        dtype: of all numbers.
+    """
+
+    seeds: Sequence[int]
+    device: str | torch.device
+    data: Data
+    split: Holdout
+    stages: Callable[[int], Stages]
+    width: int
+    wide: int
+    steps: int
+    growing: tuple[float, float] = (0.01, 0.03)
+    rates: Sequence[float] = (0.003, 0.01, 0.03, 0.1)
+    alphas: tuple[float, float] = (10.0, 30.0)
+    batch: int = 32
+    dtype: torch.dtype = torch.float64
+
+    @property
+    def depth(self) -> int:
+        """How many stages a network has."""
+        return len(self.stages(self.width)())
+
+    @property
+    def first_phases(self) -> int:
+        """Steps of each of the two phases before the first split: an eighth of all."""
+        return self.steps // 8
+
+    @property
+    def later_phases(self) -> int:
+        """Steps of the phase behind each split: equal parts of the rest."""
+        return (self.steps - 2 * self.first_phases) // self.depth
+
+    def train(
+        self,
+        build: Callable[[MultiTaskData, int], nn.Module],
+        rates: Sequence[float],
+        **settings: Any,
+    ) -> dict[str, Fit]:
+        """Train with each learning rate, all seeds and rates at once."""
+        common: dict[str, Any] = {
+            "split": self.split,
+            "sampler": Mixed(self.batch),
+            "steps": self.steps,
+            "validate_every": 25,
+            "evaluate_on": ("validation", "test"),
+            "device": self.device,
+            "dtype": self.dtype,
+            "progress_label": "section 6.2",
+        }
+        return fit_trials(
+            build,
+            self.data,
+            seeds=self.seeds,
+            trials={f"rate {rate:g}": Trial(adam(rate)) for rate in rates},
+            settings=Settings(**common | settings),
+        )
+
+    def training_rows(self, seed: int) -> MultiTaskData:
+        """A seed's training data."""
+        data = self.data if isinstance(self.data, MultiTaskData) else self.data(seed)
+        return data.subset(self.split.draw(data, seed).train)
+
+    def margins(self, seed: int, model: nn.Module) -> Float[Tensor, "rows tasks"]:
+        """The margins |p − g| of a network's binary tasks on the training rows."""
+        rows = self.training_rows(seed)
+        with torch.no_grad():
+            logits = model(rows.inputs.to(self.dtype))
+        columns = [(logits[task.name].sigmoid(), rows.targets[task.name]) for task in rows.tasks]
+        return torch.cat([margins(own, labels) for own, labels in columns], dim=1)
+
+    # Rivals ---------------------------------------------------------------------------------------
+
+    def split_network(self, data: MultiTaskData, _seed: int, shared: int | None) -> HardSharing:
+        """One network that shares its first stages."""
+        return hard_sharing(self.stages(self.width), data.tasks, self.width, branch_at=shared)
+
+    def single_task(self) -> Selected:
+        """A network for each task, which chooses its rate and stops by its own loss."""
+        build = partial(self.split_network, shared=0)
+        return select(self.train(build, self.rates, stopping="each"), each_task=True)
+
+    def best_split(self) -> Selected:
+        """The best of the splits behind the last two stages, with half of the rates each."""
+        found = {}
+        for shared in (self.depth - 1, self.depth):
+            fits = self.train(partial(self.split_network, shared=shared), self.growing)
+            found |= {f"split after {shared}, {name}": own for name, own in fits.items()}
+        return select(found)
+
+    def hard_sharing(self, sizes: Mapping[int, int]) -> Selected:
+        """Hard sharing with as many parameters as each seed's tree has, or a few more.
+
+        Seeds train together in networks of the largest width that one of them needs: a unit with
+        weights 0 on both sides, behind which stands tanh, gets the gradient 0 and stays away.
+        """
+        widths = {seed: self.width_of(size) for seed, size in sizes.items()}
+        build = partial(self.padded, widths=widths, room=max(widths.values()))
+        return select(self.train(build, self.rates))
+
+    def width_of(self, size: int) -> int:
+        """The least width with which hard sharing has so many parameters."""
+        tasks = self.training_rows(self.seeds[0]).tasks
+        width = 1
+        while _size(hard_sharing(self.stages(width), tasks, width)) < size:
+            width += 1
+        return width
+
+    def padded(
+        self, data: MultiTaskData, seed: int, widths: Mapping[int, int], room: int
+    ) -> HardSharing:
+        """Hard sharing of a seed's own width in a wider network whose further units are silent."""
+        width = widths[seed]
+        own = hard_sharing(self.stages(width), data.tasks, width)
+        wider = hard_sharing(self.stages(room), data.tasks, room)
+        with torch.no_grad():
+            for values, source in zip(wider.parameters(), own.parameters(), strict=True):
+                values.zero_()
+                values[tuple(slice(size) for size in source.shape)] = source
+        return wider
+
+    # Trees ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def wide_network(self) -> Selected:
+        """The wide networks, trained for a phase."""
+
+        def build(data: MultiTaskData, _seed: int) -> HardSharing:
+            return hard_sharing(self.stages(self.wide), data.tasks, self.wide)
+
+        return select(self.train(build, self.growing, steps=self.first_phases))
+
+    @cached_property
+    def thin(self) -> Selected:
+        """The thin networks: cut out of the wide ones, then trained for a phase."""
+        wide = self.wide_network
+        return select(self.train(partial(self.cut, wide), self.growing, steps=self.first_phases))
+
+    def cut(self, wide: Selected, data: MultiTaskData, seed: int) -> TreeNetwork:
+        """A thin trunk out of a seed's wide network."""
+        heads = {task.name: linear_head(self.width, task) for task in data.tasks}
+        thin, source = TreeNetwork(self.stages(self.width), heads), _chosen(wide, seed)
+        assert isinstance(source, HardSharing)
+        pairs = [(source.heads[name], thin.heads[name]) for name in heads]
+        thin_start(list(source.trunk), [stage[0] for stage in thin.branches], pairs)
+        return thin
+
+    def grown(self) -> "Grown":
+        """Trees that branch by the affinity of their tasks."""
+        plans: dict[float, list[Trees]] = {alpha: [] for alpha in self.alphas}
+
+        def planned(alpha: float, stage: int, current: Selected) -> Trees:
+            trees = {}
+            for seed in self.seeds:
+                model = _chosen(current, seed)
+                assert isinstance(model, TreeNetwork)
+                alike = affinity(self.margins(seed, model))
+                cost = _size(model.branches[stage][0]) / _size(model.branches[-1][0])
+                trees[seed] = widen(model.tree, stage, alike, alpha=alpha, unit_cost=cost)
+            plans[alpha].append(trees)
+            return trees
+
+        return Grown(self._grow(planned), plans)
+
+    def random(self, grown: "Grown") -> "Grown":
+        """Trees of the shapes of others, in which the tasks' places are drawn."""
+        orders = {}
+        for seed in self.seeds:
+            tasks = len(grown.plans[self.alphas[0]][0][seed].groups[0])
+            source = generator(seed, "random tree")
+            orders[seed] = torch.randperm(tasks, generator=source).tolist()
+        plans = {
+            alpha: [
+                {seed: tree.permuted(orders[seed]) for seed, tree in trees.items()} for trees in own
+            ]
+            for alpha, own in grown.plans.items()
+        }
+
+        def planned(alpha: float, stage: int, _current: Selected) -> Trees:
+            return plans[alpha][self.depth - 1 - stage]
+
+        return Grown(self._grow(planned), plans)
+
+    def _grow(self, planned: Callable[[float, int, Selected], Trees]) -> Selected:
+        """For each α split stage after stage from the last one down, and train behind each."""
+        fits: dict[str, Fit] = {}
+        for alpha in self.alphas:
+            current, found = self.thin, {}
+            for stage in reversed(range(self.depth)):
+                trees = planned(alpha, stage, current)
+                room = np.array([tree.shape for tree in trees.values()]).max(0).tolist()
+                build = partial(_widened, current, trees, room)
+                found = self.train(build, self.growing, steps=self.later_phases)
+                current = select(found)
+            fits |= {f"α {alpha:g}, {name}": own for name, own in found.items()}
+        return select(fits)
+
+
+@dataclass(frozen=True)
+class Grown:
+    """Networks that branch, and their trees.
+
+    Attributes:
+        fits: of the last phase: both values of α times both rates, and each seed's choice.
+        plans: by α the trees behind each split, the last stage's first.
+    """
+
+    fits: Selected
+    plans: Mapping[float, Sequence[Trees]]
+
+    def tree(self, seed: int) -> Tree:
+        """The tree of a seed's chosen network."""
+        return self.network(seed).tree
+
+    def network(self, seed: int) -> TreeNetwork:
+        """A seed's chosen network."""
+        model = _chosen(self.fits, seed)
+        assert isinstance(model, TreeNetwork)
+        return model
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """The trainable parameters of each seed's chosen tree."""
+        return {seed: self.network(seed).size for seed in self.fits.choices.index}
+
+    def agreement(self, truth: Sequence[int]) -> Float[np.ndarray, " seeds"]:
+        """The adjusted Rand index of each seed's groups in the last stage and the true ones."""
+        found = [self.tree(seed).groups[-1] for seed in self.fits.choices.index]
+        return np.array([adjusted_rand_score(truth, own) for own in found])
+
+
+def _chosen(trained: Selected, seed: int) -> nn.Module:
+    """A seed's chosen network, with parameters that are trained where they were."""
+    name = trained.choices.loc[seed].iloc[0]
+    return trained.fits[name].model(seed)
+
+
+def _widened(
+    current: Selected, trees: Trees, room: Sequence[int], _data: MultiTaskData, seed: int
+) -> nn.Module:
+    model = _chosen(current, seed)
+    assert isinstance(model, TreeNetwork)
+    return model.widened(trees[seed], room=room)
+
+
+def _size(model: nn.Module) -> int:
+    return sum(values.numel() for values in model.parameters())
