@@ -42,7 +42,8 @@ def network(
 ) -> MultiTaskAttention:
     layer = nn.Linear if stages is dense else partial(nn.Conv2d, kernel_size=1)
     heads = {name: layer(3, 2) for name in NAMES[:tasks]}
-    model = MultiTaskAttention(stages, heads, **{"channels": (6, 4, 7, 3)} | options)
+    channels = options.pop("channels", (6, 4, 7, 3))
+    model = MultiTaskAttention(stages, heads, channels=channels, **options)
     # Layer normalisation starts as ones and zeros, which would hide a scale that is not used.
     with torch.no_grad():
         for place, values in enumerate(model.attention.parameters()):

@@ -105,6 +105,13 @@ def test_differences_are_paired_within_a_draw():
     assert difference.p == 0.0
 
 
+def test_a_difference_leaves_out_both_homes():
+    differences = made(LEVELS).mean_difference("hard sharing")
+    # MMoE is at home nowhere here, hard sharing in the first world.
+    assert differences[3].estimate == pytest.approx((50 - 5) / 2)
+    assert differences[2].estimate == pytest.approx(-20.0)
+
+
 def test_harm_costs_and_the_probability_of_improvement():
     found = made(LEVELS)
     assert found.harmed() == pytest.approx([0, 1 / 3, 1 / 3, 0])

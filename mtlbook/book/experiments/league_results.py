@@ -119,23 +119,28 @@ class Results:
         return self._bootstrapped(lambda values: values)
 
     def mean_difference(self, baseline: str) -> list[Effect]:
-        """Each contestant's Δm less another's, averaged over the worlds but its home."""
+        """Each contestant's Δm less another's, averaged over the worlds but both homes."""
         place = self.place(baseline)
-        return self._bootstrapped(lambda values: values - values[..., place, None, :])
+        return self._bootstrapped(
+            lambda values: values - values[..., place, None, :], self.at_home | self.at_home[place]
+        )
 
     def mean_rank(self) -> list[Effect]:
         """Each contestant's rank (1 is the best), averaged over the worlds but its home."""
         return self._bootstrapped(lambda values: rankdata(-values, axis=-2))
 
     def _bootstrapped(
-        self, statistic: Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]
+        self,
+        statistic: Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]],
+        left_out: Bool[np.ndarray, "methods worlds"] | None = None,
     ) -> list[Effect]:
-        """The mean over worlds of a statistic, the contestant's home left out, by contestant."""
+        """The mean over worlds of a statistic by contestant, its home left out, or more."""
+        homes = self.at_home if left_out is None else left_out
         values = self.improvements.mean(-1)  # methods × worlds
-        estimate = _mean_without(statistic(values), self.at_home)
+        estimate = _mean_without(statistic(values), homes)
         drawn_values, drawn = hierarchical_draws(self.improvements)
-        homes = self.at_home[:, drawn].swapaxes(0, 1)  # draws × methods × worlds
-        spread = _mean_without(statistic(drawn_values), homes)
+        of_draws = homes[:, drawn].swapaxes(0, 1)  # draws × methods × worlds
+        spread = _mean_without(statistic(drawn_values), of_draws)
         low, high = np.nanpercentile(spread, PERCENTILES, axis=0)
         worlds = len(self.worlds)
         above = np.minimum((spread > 0).mean(0), (spread < 0).mean(0))

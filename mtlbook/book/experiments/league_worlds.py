@@ -99,12 +99,16 @@ def _half_private() -> World:
 
 
 def _low_rank() -> World:
-    split = Holdout(train=40, validation=100, test=500)
+    # Each task has 40 training rows of its own.
+    split = Consecutive(train=240, validation=100, test=500)
     return World(
         name="low-rank mixtures",
-        data=lambda seed: low_rank_mixtures(seed, rows=640, tasks=6).data,
+        data=lambda seed: low_rank_mixtures(seed, rows=840, tasks=6, apart=240).data,
         split=split,
         homes=("factorisation",),
+        batch=16,
+        balanced=True,
+        same_rows=False,
     )
 
 

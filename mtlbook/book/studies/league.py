@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mtlbook.book.experiments import league, league_worlds
+from mtlbook.book.experiments import league
 from mtlbook.book.experiments.league import CONTESTANTS, STEPS, Entry, Match
 from mtlbook.book.experiments.league_worlds import WORLDS
 from mtlbook.book.files import repository, write_atomically
@@ -52,7 +52,7 @@ def run(seeds: Sequence[int], device: str, steps: int = STEPS) -> pd.DataFrame:
 def played(world: str, seeds: Sequence[int], device: str, steps: int = STEPS) -> pd.DataFrame:
     """One world's results, from the build folder where they have been computed before."""
     folder = kept_in()
-    sources = [inspect.getsource(module) for module in (league, league_worlds)]
+    sources = inspect.getsource(league), inspect.getsource(WORLDS[world])
     what = repr((sources, world, list(seeds), steps))
     name = hashlib.sha256(what.encode()).hexdigest()[:16]
     path = folder / f"{name}.json" if folder else None
