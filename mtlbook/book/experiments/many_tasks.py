@@ -231,7 +231,7 @@ class Levels:
         common = {"sampler": Passes(self.batch), "regulariser": SuccessiveRegularisation()}
         return self._trained(many_tasks, rates, **common | changed)
 
-    def shuffled(self, rate: float, together: int = 4) -> Fit:
+    def shuffled(self, rate: float, together: int = 8) -> Fit:
         """The same, the order of passes drawn anew in each round, for a few seeds at a time."""
         sampler = ShuffledPasses(self.batch)
         seeds = list(self.page.seeds)
