@@ -146,3 +146,10 @@ def test_all_contestants_take_equal_steps_and_trials(levels):
 def test_no_task_has_a_trial_that_others_chose(levels):
     single = levels.single_task()
     assert list(single.choices.columns) == list(NAMES)
+
+
+def test_the_anchor_is_the_only_difference(levels):
+    held, free = levels.anchored(2.0, 0.3), levels.anchored(2.0, 0.0)
+    assert (free["anchored"].score("top", "loss") == free["plain"].score("top", "loss")).all()
+    assert (held["plain"].score("top", "loss") == free["plain"].score("top", "loss")).all()
+    assert (held["anchored"].score("top", "loss") != free["plain"].score("top", "loss")).all()

@@ -231,13 +231,25 @@ class Levels:
         common = {"sampler": Passes(self.batch), "regulariser": SuccessiveRegularisation()}
         return self._trained(many_tasks, rates, **common | changed)
 
-    def shuffled(self, rate: float, together: int = 4) -> Fit:
+    def shuffled(self, rate: float, together: int = 8) -> Fit:
         """The same, the order of passes drawn anew in each round, for a few seeds at a time."""
         sampler = ShuffledPasses(self.batch)
         seeds = list(self.page.seeds)
         groups = [seeds[start : start + together] for start in range(0, len(seeds), together)]
         fits = [self.joint([rate], sampler=sampler, seeds=group) for group in groups]
         return join([next(iter(own.values())) for own in fits])
+
+    def anchored(self, rate: float, delta: float) -> dict[str, Fit]:
+        """The joint model with successive regularisation, `anchored`, and without, `plain`.
+
+        The weights are the last ones, at the end of the top task's pass, and nothing decays.
+        """
+        penalty = SuccessiveRegularisation(delta, delta, 0.0, 0.0)
+        found = {}
+        for name, own in {"anchored": penalty, "plain": None}.items():
+            fits = self.joint([rate], regulariser=own, stopping=None, validate_every=16)
+            found[name] = next(iter(fits.values()))
+        return found
 
     def single_task(self) -> Selected:
         """A network a task; each takes every step, chooses its rate and stops by its own loss."""

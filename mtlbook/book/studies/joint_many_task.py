@@ -31,7 +31,7 @@ the ends of rounds. The first three have two trials, the learning rates 1 and 2:
   of passes drawn anew in each round (one sequence of orders for four seeds).
 * *successive* and *plain*: the last weights, at the rate 1, with δ = 0.01 and without any penalty.
 
-All in float32: other processors may give other third digits. About 5 minutes on one core. Fixed
+All in float32: other processors may give other third digits. About 3 minutes on one core. Fixed
 after pilots on seeds from 7000.
 """
 
