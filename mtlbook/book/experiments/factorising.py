@@ -32,7 +32,7 @@ FIRST_RATES = (0.01, 0.03)  # of the single-task stage
 MORE_RATES = (0.003, 0.01, 0.03, 0.06)  # of the single-task networks that go on
 FACTOR_RATES = (0.01, 0.03)  # of factors that go on from single-task networks
 RANDOM_RATES = (0.003, 0.01, 0.03, 0.06)  # of factors from random initial weights
-SPLIT_RATES = (0.03, 0.01, 0.06)  # of networks that split, as many as six trials in all allow
+SPLIT_RATES = (0.03, 0.01, 0.06)  # of networks that split: six trials in all, or two each
 ERROR = 0.1  # the paper's ε
 
 ONE_VERSUS_REST = tuple(f"is_{digit}" for digit in range(10))
@@ -123,7 +123,7 @@ def splits(train: Train, networks: Networks) -> dict[str, Selected]:
     found = {
         name: train(
             partial(_split, networks=own, shared=shared),
-            networks.rates(*SPLIT_RATES[: 6 // len(built)]),
+            networks.rates(*SPLIT_RATES[: max(2, 6 // len(built))]),
             steps=whole,
         )
         for name, (own, shared) in built.items()

@@ -16,11 +16,11 @@ steps in all, which see 8 drawings of each alphabet:
 * *Random start*: LAF factors of rank 2 from random initial weights, for all 240 steps, four rates.
 * *Splits*: one network that shares its first stage, its first two, or all (*hard sharing*), and
   hard sharing with 9, 18 and 36 channels and features, which has about as many parameters as the
-  factors of rank 2. All steps in one training, one rate each and a second one for the last two: six
-  trials, of which validation chooses the *best split*.
+  factors of rank 2. All steps in one training, two rates each: eight trials, of which validation
+  chooses the *best split*.
 
-All is computed in float32: other processors may give other third digits. It takes about SIXTEEN
-minutes of one core with 16 seeds. Fixed after pilots on seeds from 7000.
+All is computed in float32: other processors may give other third digits. It takes about
+six minutes of one core with 16 seeds. Fixed after pilots on seeds from 7000.
 """
 
 from collections.abc import Callable, Mapping, Sequence
