@@ -409,12 +409,9 @@ def test_a_layer_may_stand_twice_in_a_stage():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_it_compiles_whole_and_works_under_autocast(form):
-    model, x = network(3, convolutional, form=form, ranks=2), inputs(convolutional)
-    compiled = torch.compile(model, backend="eager", fullgraph=True)
-    for name, prediction in compiled(x).items():
-        exactly(prediction, model(x)[name])
-    model, x = model.float(), x.float()
+def test_it_works_under_autocast(form):
+    model = network(3, convolutional, form=form, ranks=2).float()
+    x = inputs(convolutional).float()
     with torch.autocast("cpu", torch.bfloat16):
         low = model(x)
     assert low["one"].dtype == torch.bfloat16

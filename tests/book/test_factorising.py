@@ -1,5 +1,6 @@
 """Section 6.7's contestants: equal steps, starts that keep predictions, balanced errors."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mtlbook.architectures.tensor_factorisation import TensorFactorisation
 from mtlbook.book.data.worlds.low_rank_mixtures import low_rank_mixtures
 from mtlbook.book.experiments import factorising
 from mtlbook.book.experiments.factorising import Networks, contestants, networks_of, of_softmax
@@ -75,8 +77,6 @@ def test_a_single_task_network_goes_on_where_it_stopped(found):
 
 @pytest.mark.parametrize("stack_last", [True, False])
 def test_factors_of_full_rank_start_with_the_predictions_of_the_networks(found, stack_last):
-    from dataclasses import replace
-
     x, start = data(7000).inputs, found["first stage"]
     own = replace(NETWORKS, stack_last=stack_last)
     model = factorising._factors(data(7000), 0, networks=own, rank=None).double()
@@ -87,6 +87,7 @@ def test_factors_of_full_rank_start_with_the_predictions_of_the_networks(found, 
 
 def test_factors_have_the_rank_that_is_asked_for(found):
     trained = trained_network(found["rank K"], 7000)
+    assert isinstance(trained, TensorFactorisation)
     for stack in trained.weights.values():
         assert int(torch.linalg.matrix_rank(stack.flatten(0, -2))) <= 2
 
