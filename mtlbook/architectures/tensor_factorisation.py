@@ -172,7 +172,7 @@ class FactorisedStage(nn.Module):
         self, made: Sequence[nn.Module], form: str, of_weights: Mapping[str, Sequence[int]]
     ) -> None:
         super().__init__()
-        self.form = form
+        self.form, self.tasks = form, len(made)
         self.factors, self.own = nn.ModuleDict(), nn.ParameterDict()
         for name, stack in _stacks(made).items():
             key = name.replace(".", "/")
@@ -195,9 +195,7 @@ class FactorisedStage(nn.Module):
         found = cast(dict[str, nn.ParameterList], dict(self.factors.items()))
         return {key.replace("/", "."): own for key, own in found.items()}
 
-    def forward(
-        self, features: Tensor | Mapping[str, Tensor], common: bool
-    ) -> Float[Tensor, "tasks examples ..."]:
+    def forward(self, features: Any, common: bool) -> Float[Tensor, "tasks examples ..."]:
         """What the tasks' stages compute, of inputs that are common to all or of each its own."""
         values = {name: product(list(own), self.form).movedim(-1, 0)
                   for name, own in self.factors_by_name.items()}  # fmt: skip
@@ -207,6 +205,15 @@ class FactorisedStage(nn.Module):
         def of_task(own: dict[str, Tensor], rows: Any) -> Tensor:
             return functional_call(self.template, own, (rows,))
 
+        if common and not values:  # a stage without parameters computes the same for all
+            own = self.template(features)
+            return own.expand(self.tasks, *own.shape)
+        if values and torch.is_autocast_enabled(next(iter(values.values())).device.type):
+            # Autocast does not reach into vmap.
+            alone = [{name: own[t] for name, own in values.items()} for t in range(self.tasks)]
+            return torch.stack(
+                [of_task(own, features if common else features[t]) for t, own in enumerate(alone)]
+            )
         every = vmap(of_task, (0, None if common else 0), randomness="different")
         return every(values, features)
 

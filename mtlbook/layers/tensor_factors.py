@@ -26,11 +26,13 @@ def product(factors: Sequence[Tensor], form: str) -> Float[Tensor, "..."]:
         >>> product([layers, mixing], "LAF")[0, 0]
         tensor([1., 2.])
     """
-    if form != "Tucker":
-        return reduce(partial(torch.tensordot, dims=1), factors)
-    core, *matrices = factors
-    # The first axis is always the next one: its product goes behind the others.
-    return reduce(lambda left, own: left.movedim(0, -1) @ own.mT, matrices, core)
+    # In their own precision: autocast would leave a chain half in another one.
+    with torch.autocast(factors[0].device.type, enabled=False):
+        if form != "Tucker":
+            return reduce(partial(torch.tensordot, dims=1), factors)
+        core, *matrices = factors
+        # The first axis is always the next one: its product goes behind the others.
+        return reduce(lambda left, own: left.movedim(0, -1) @ own.mT, matrices, core)
 
 
 def decomposed(

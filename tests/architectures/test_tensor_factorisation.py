@@ -408,6 +408,26 @@ def test_a_layer_may_stand_twice_in_a_stage():
     exactly(model(x)["two"], model.heads["two"](columns["two"](x)))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_it_works_under_autocast(form):
+    model = network(3, convolutional, form=form, ranks=2).float()
+    x = inputs(convolutional).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        low = model(x)
+    assert low["one"].dtype == torch.bfloat16
+    torch.testing.assert_close(low["two"].float(), model(x)["two"], rtol=0.1, atol=0.05)
+
+
+def test_stages_without_parameters_are_common():
+    def stages() -> list[nn.Module]:
+        return [nn.Flatten(), nn.Linear(72, 4), nn.Tanh()]
+
+    model, columns = network(3, stages), networks(stages)
+    model.factorise(columns)
+    x = inputs(convolutional)
+    exactly(model(x)["three"], model.heads["three"](columns["three"](x)))
+
+
 def test_inputs_may_be_a_dictionary():
     class Words(nn.Module):
         def __init__(self) -> None:
