@@ -281,11 +281,16 @@ def test_the_registry_is_complete():
         "mnist": 4,
         "usps": 1,
         "mulan_mtr": 14,
+        "mulan_ml": 2,
         "nhanes_2017": 7,
+        "omniglot": 2,
+        "adult": 2,
+        "nlupp": 41,
         "ud_english_ewt": 3,
         "ud_korean_gsd": 3,
         "conll2000": 1,
         "wnut17": 3,
+        "sick": 1,
     }
     for name, entry in sets.items():
         assert entry.name == name
