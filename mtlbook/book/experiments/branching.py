@@ -76,14 +76,10 @@ class Branching:
         return len(self.stages(self.width)())
 
     @property
-    def first_phases(self) -> int:
-        """Steps of each of the two phases before the first split: an eighth of all."""
-        return self.steps // 8
-
-    @property
-    def later_phases(self) -> int:
-        """Steps of the phase behind each split: equal parts of the rest."""
-        return (self.steps - 2 * self.first_phases) // self.depth
+    def phases(self) -> list[int]:
+        """Steps of each phase of a tree: an eighth, three eighths, the rest in equal parts."""
+        wide, thin = self.steps // 8, 3 * self.steps // 8
+        return [wide, thin, *[(self.steps - wide - thin) // self.depth] * self.depth]
 
     def train(
         self,
@@ -125,53 +121,63 @@ class Branching:
 
     # Rivals ---------------------------------------------------------------------------------------
 
-    def split_network(self, data: MultiTaskData, _seed: int, shared: int | None) -> HardSharing:
-        """One network that shares its first stages."""
-        return hard_sharing(self.stages(self.width), data.tasks, self.width, branch_at=shared)
-
     def single_task(self) -> Selected:
-        """A network for each task, which chooses its rate and stops by its own loss."""
-        build = partial(self.split_network, shared=0)
-        return select(self.train(build, self.rates, stopping="each"), each_task=True)
+        """A network for each task, which chooses its rate and stops by its own validation loss."""
+        return select(self.train(self.separate, self.rates, stopping="each"), each_task=True)
+
+    def separate(self, data: MultiTaskData, _seed: int) -> HardSharing:
+        """Single-task networks."""
+        return hard_sharing(self.stages(self.width), data.tasks, self.width, branch_at=0)
 
     def best_split(self) -> Selected:
-        """The best of the splits behind the last two stages, with half of the rates each."""
-        found = {}
-        for shared in (self.depth - 1, self.depth):
-            fits = self.train(partial(self.split_network, shared=shared), self.growing)
-            found |= {f"split after {shared}, {name}": own for name, own in fits.items()}
-        return select(found)
+        """Hard sharing and the split in front of the last stage, from the same thin networks."""
+        fits: dict[str, Fit] = {}
+        for name, apart in (("hard sharing", False), (f"split after {self.depth - 1}", True)):
+            trees = {}
+            for seed in self.seeds:
+                trunk = _tree_of(self.thin, seed)
+                tasks = range(len(trunk.groups[0]))
+                trees[seed] = trunk.split(self.depth - 1, tasks) if apart else trunk
+            build = partial(_widened, self.thin, trees, trees[self.seeds[0]].shape)
+            found = self.train(build, self.growing, steps=sum(self.phases[2:]))
+            fits |= {f"{name}, {rate}": own for rate, own in found.items()}
+        return select(fits)
 
     def hard_sharing(self, sizes: Mapping[int, int]) -> Selected:
-        """Hard sharing with as many parameters as each seed's tree has, or a few more.
+        """Hard sharing with as nearly as many parameters as each seed's tree as a width gives.
 
-        Seeds train together in networks of the largest width that one of them needs: a unit with
-        weights 0 on both sides, behind which stands tanh, gets the gradient 0 and stays away.
+        It is cut out of the same wide networks and takes all further steps. Seeds train together in
+        networks of the largest width that one of them needs: a unit with weights 0 on both sides,
+        behind which stands tanh, gets the gradient 0 and stays away.
         """
         widths = {seed: self.width_of(size) for seed, size in sizes.items()}
         build = partial(self.padded, widths=widths, room=max(widths.values()))
-        return select(self.train(build, self.rates))
+        return select(self.train(build, self.rates, steps=sum(self.phases[1:])))
 
     def width_of(self, size: int) -> int:
-        """The least width with which hard sharing has so many parameters."""
-        tasks = self.training_rows(self.seeds[0]).tasks
+        """The width with which hard sharing has nearest to so many parameters."""
+        data = self.training_rows(self.seeds[0])
         width = 1
-        while _size(hard_sharing(self.stages(width), tasks, width)) < size:
+        while (above := self.trunk(data, width + 1).size) < size:
             width += 1
-        return width
+        return width + (above - size < size - self.trunk(data, width).size)
 
     def padded(
         self, data: MultiTaskData, seed: int, widths: Mapping[int, int], room: int
-    ) -> HardSharing:
-        """Hard sharing of a seed's own width in a wider network whose further units are silent."""
-        width = widths[seed]
-        own = hard_sharing(self.stages(width), data.tasks, width)
-        wider = hard_sharing(self.stages(room), data.tasks, room)
+    ) -> TreeNetwork:
+        """A trunk of a seed's own width in a wider one whose further units are silent."""
+        own, wider = self.cut(data, seed, widths[seed]), self.trunk(data, room)
         with torch.no_grad():
             for values, source in zip(wider.parameters(), own.parameters(), strict=True):
-                values.zero_()
-                values[tuple(slice(size) for size in source.shape)] = source
+                if values.requires_grad:
+                    values.zero_()
+                    values[tuple(slice(size) for size in source.shape)] = source
         return wider
+
+    def trunk(self, data: MultiTaskData, width: int) -> TreeNetwork:
+        """Hard sharing: a tree that has not branched."""
+        heads = {task.name: linear_head(width, task) for task in data.tasks}
+        return TreeNetwork(self.stages(width), heads)
 
     # Trees ----------------------------------------------------------------------------------------
 
@@ -179,24 +185,22 @@ class Branching:
     def wide_network(self) -> Selected:
         """The wide networks, trained for a phase."""
 
-        def build(data: MultiTaskData, _seed: int) -> HardSharing:
-            return hard_sharing(self.stages(self.wide), data.tasks, self.wide)
+        def build(data: MultiTaskData, _seed: int) -> TreeNetwork:
+            return self.trunk(data, self.wide)
 
-        return select(self.train(build, self.growing, steps=self.first_phases))
+        return select(self.train(build, self.growing, steps=self.phases[0]))
 
     @cached_property
     def thin(self) -> Selected:
         """The thin networks: cut out of the wide ones, then trained for a phase."""
-        wide = self.wide_network
-        return select(self.train(partial(self.cut, wide), self.growing, steps=self.first_phases))
+        return select(self.train(self.cut, self.growing, steps=self.phases[1]))
 
-    def cut(self, wide: Selected, data: MultiTaskData, seed: int) -> TreeNetwork:
-        """A thin trunk out of a seed's wide network."""
-        heads = {task.name: linear_head(self.width, task) for task in data.tasks}
-        thin, source = TreeNetwork(self.stages(self.width), heads), _chosen(wide, seed)
-        assert isinstance(source, HardSharing)
-        pairs = [(source.heads[name], thin.heads[name]) for name in heads]
-        thin_start(list(source.trunk), [stage[0] for stage in thin.branches], pairs)
+    def cut(self, data: MultiTaskData, seed: int, width: int | None = None) -> TreeNetwork:
+        """A trunk of a width, by default the thin one, cut out of a seed's wide network."""
+        thin, wide = self.trunk(data, width or self.width), _chosen(self.wide_network, seed)
+        assert isinstance(wide, TreeNetwork)
+        pairs = list(zip(wide.heads.values(), thin.heads.values(), strict=True))
+        thin_start(_trunk_of(wide), _trunk_of(thin), pairs)
         return thin
 
     def grown(self) -> "Grown":
@@ -209,7 +213,8 @@ class Branching:
                 model = _chosen(current, seed)
                 assert isinstance(model, TreeNetwork)
                 alike = affinity(self.margins(seed, model))
-                cost = _size(model.branches[stage][0]) / _size(model.branches[-1][0])
+                weights = list(map(_size, _trunk_of(model)))
+                cost = weights[stage] / weights[-1]
                 trees[seed] = widen(model.tree, stage, alike, alpha=alpha, unit_cost=cost)
             plans[alpha].append(trees)
             return trees
@@ -244,7 +249,7 @@ class Branching:
                 trees = planned(alpha, stage, current)
                 room = np.array([tree.shape for tree in trees.values()]).max(0).tolist()
                 build = partial(_widened, current, trees, room)
-                found = self.train(build, self.growing, steps=self.later_phases)
+                found = self.train(build, self.growing, steps=self.phases[-1])
                 current = select(found)
             fits |= {f"α {alpha:g}, {name}": own for name, own in found.items()}
         return select(fits)
@@ -287,6 +292,17 @@ def _chosen(trained: Selected, seed: int) -> nn.Module:
     """A seed's chosen network, with parameters that are trained where they were."""
     name = trained.choices.loc[seed].iloc[0]
     return trained.fits[name].model(seed)
+
+
+def _trunk_of(model: TreeNetwork) -> list[nn.Module]:
+    """The first branch of every stage."""
+    return [model.get_submodule(f"branches.{place}.0") for place in range(len(model.branches))]
+
+
+def _tree_of(trained: Selected, seed: int) -> Tree:
+    model = _chosen(trained, seed)
+    assert isinstance(model, TreeNetwork)
+    return model.tree
 
 
 def _widened(
