@@ -34,6 +34,10 @@ from mtlbook.training.selection import Selected, select
 from mtlbook.training.settings import Settings, Trial
 
 Trees = Mapping[int, Tree]  # by seed
+Alike = Callable[[Tensor], Tensor]  # from margins to an affinity
+# Dense stages have no poolings: each counts as three, so that a branch costs eight times as much a
+# stage below. (The five poolings of the paper's network make its lowest layers cost 32 times.)
+POOLINGS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +122,10 @@ class Branching:
             logits = model(rows.inputs.to(self.dtype))
         columns = [(logits[task.name].sigmoid(), rows.targets[task.name]) for task in rows.tasks]
         return torch.cat([margins(own, labels) for own, labels in columns], dim=1)
+
+    def affinities(self, alike: Alike = affinity) -> Float[Tensor, "seeds tasks tasks"]:
+        """The affinity of the tasks on each seed's thin network, before the first split."""
+        return torch.stack([alike(self.margins(s, _chosen(self.thin, s))) for s in self.seeds])
 
     # Rivals ---------------------------------------------------------------------------------------
 
@@ -213,9 +221,8 @@ class Branching:
                 model = _chosen(current, seed)
                 assert isinstance(model, TreeNetwork)
                 alike = affinity(self.margins(seed, model))
-                weights = list(map(_size, _trunk_of(model)))
-                cost = weights[stage] / weights[-1]
-                trees[seed] = widen(model.tree, stage, alike, alpha=alpha, unit_cost=cost)
+                above = POOLINGS * (self.depth - 1 - stage)
+                trees[seed] = widen(model.tree, stage, alike, alpha=alpha, poolings=above)
             plans[alpha].append(trees)
             return trees
 
@@ -311,7 +318,3 @@ def _widened(
     model = _chosen(current, seed)
     assert isinstance(model, TreeNetwork)
     return model.widened(trees[seed], room=room)
-
-
-def _size(model: nn.Module) -> int:
-    return sum(values.numel() for values in model.parameters())
