@@ -1,12 +1,12 @@
 """Section 6.2: networks that branch by affinity, random trees of their shapes, and their rivals.
 
-A tree is grown in phases of equal length: a wide network, its thin copy, then a phase for each
-stage from the last one down, behind its split. In each phase two learning rates are tried, and each
-seed goes on from the better one by validation loss. α, the weight of dissimilar branches, has two
-values, so that the last phase ends with four trials. A *random tree* grows from the same thin
-network in the same steps and shapes; only who shares with whom is drawn. Single-task networks,
-splits and hard sharing take all these steps at one of four rates (of a split: two rates for each of
-two depths).
+A tree is grown in phases: a wide network takes an eighth of the steps, the thin one that is cut
+out of it three eighths, and behind the split of each stage, from the last one down, the network
+takes an equal part of the rest. Two values of α, the weight of dissimilar branches, are its two
+trials. A *random tree* grows from the same thin network in the same shapes and steps; only who
+shares with whom is drawn. Hard sharing is cut out of the same wide network and takes all further
+steps at two rates; the two splits go on from the same thin networks. Single-task networks take all
+steps at two rates. Of the two trials validation data choose one for each seed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,9 +53,9 @@ class Branching:
         width: units of each stage of a branch.
         wide: units of the network out of which the thin start is cut.
         steps: optimiser steps of every contestant, all its phases together.
-        growing: the two learning rates of each phase of a tree.
-        rates: the four of every other contestant.
-        alphas: the two values of α, with L_0 = 1.
+        growing: the learning rates of each phase of a tree; each seed goes on from the best.
+        rates: those of hard sharing and of single-task networks.
+        alphas: the values of α, with L_0 = 1.
         batch: rows a step.
         dtype: of all numbers.
     """
@@ -68,9 +68,9 @@ class Branching:
     width: int
     wide: int
     steps: int
-    growing: tuple[float, float] = (0.01, 0.03)
-    rates: Sequence[float] = (0.003, 0.01, 0.03, 0.1)
-    alphas: tuple[float, float] = (10.0, 30.0)
+    growing: Sequence[float] = (0.03,)
+    rates: Sequence[float] = (0.03, 0.01)
+    alphas: Sequence[float] = (5.0, 10.0)
     batch: int = 32
     dtype: torch.dtype = torch.float64
 
@@ -152,7 +152,7 @@ class Branching:
         return select(fits)
 
     def hard_sharing(self, sizes: Mapping[int, int]) -> Selected:
-        """Hard sharing with as nearly as many parameters as each seed's tree as a width gives.
+        """Hard sharing with nearest to as many parameters as each seed's tree.
 
         It is cut out of the same wide networks and takes all further steps. Seeds train together in
         networks of the largest width that one of them needs: a unit with weights 0 on both sides,
@@ -267,7 +267,7 @@ class Grown:
     """Networks that branch, and their trees.
 
     Attributes:
-        fits: of the last phase: both values of α times both rates, and each seed's choice.
+        fits: of the last phase: each α and rate, and each seed's choice.
         plans: by α the trees behind each split, the last stage's first.
     """
 
