@@ -103,7 +103,9 @@ def check_chance_agreement(answer: Callable[[float, float], float]) -> None:
         if abs(found - first * second) < 1e-9:
             raise WrongAnswer("rows that are easy for both are agreement, too")
         if not abs(found - chance_agreement(first, second)) < 1e-9:
-            raise WrongAnswer("they agree where both are hard and where both are easy: two products")
+            raise WrongAnswer(
+                "they agree where both are hard and where both are easy: two products"
+            )
 
 
 prediction(

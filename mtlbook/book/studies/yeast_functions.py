@@ -31,7 +31,7 @@ ALPHAS = (10.0, 20.0)
 
 
 def run(seeds: Sequence[int], device: str, steps: int = STEPS) -> pd.DataFrame:
-    """Test losses and accuracies: a row a seed, method and task."""
+    """Test errors and losses: a row a seed, method, task and metric."""
     whole = mulan_labels.load("yeast")
     return measured(contestants(whole, SPLIT, seeds, device, steps), whole, seeds)
 
@@ -74,13 +74,15 @@ def contestants(
 def measured(
     chosen: dict[str, Selected], whole: MultiTaskData, seeds: Sequence[int]
 ) -> pd.DataFrame:
-    """The test losses and accuracies of the chosen trials as a tidy table."""
+    """The test errors and losses of the chosen trials as a tidy table."""
     rows = [
-        (seed, method, task.name, loss, accuracy)
+        (seed, method, task.name, metric, value)
         for method, own in chosen.items()
         for task in whole.tasks
-        for seed, loss, accuracy in zip(
-            seeds, own.score(task.name, "loss"), own.score(task.name), strict=True
+        for metric, values in (
+            ("error", 1 - own.score(task.name)),
+            ("loss", own.score(task.name, "loss")),
         )
+        for seed, value in zip(seeds, values, strict=True)
     ]
-    return pd.DataFrame(rows, columns=["seed", "method", "task", "loss", "accuracy"])
+    return pd.DataFrame(rows, columns=["seed", "method", "task", "metric", "value"])
