@@ -296,7 +296,7 @@ class Grown:
 
 
 def _chosen(trained: Selected, seed: int) -> nn.Module:
-    """A seed's chosen network, with parameters that are trained where they were."""
+    """A copy of a seed's chosen network, with parameters that are trained where they were."""
     name = trained.choices.loc[seed].iloc[0]
     return trained.fits[name].model(seed)
 
