@@ -60,7 +60,7 @@ def the_mean_affinity(of_branches, groups, cost, alpha):
         ("6.2.b", the_mean_affinity, "least affinity"),
         ("6.2.c", lambda first, second: first * second, "easy for both"),
         ("6.2.c", lambda first, second: 1 - abs(first - second), "two products"),
-        ("6.2.d", "sideways", "choose"),
+        ("6.2.d", "sideways", "one of"),
     ],
 )
 def test_a_wrong_answer_is_told_why(id, answer, hint):  # noqa: A002
