@@ -29,7 +29,7 @@ same rows, and one margin each. It is greedy: what was joined above is never spl
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 
 import torch
 from jaxtyping import Float
@@ -72,7 +72,7 @@ class Tree:
             raise UsageError("A tree names a branch for each task, at least one, in every stage.")
         found = tuple(tuple(map(list(dict.fromkeys(own)).index, own)) for own in self.groups)
         object.__setattr__(self, "groups", found)
-        for stage, (below, above) in enumerate(zip(found, found[1:], strict=False), start=1):
+        for stage, (below, above) in enumerate(pairwise(found), start=1):
             if len(set(zip(below, above, strict=True))) > len(set(above)):
                 raise UsageError(
                     f"Branches that are apart in stage {stage} meet again in stage {stage + 1}: "
@@ -239,7 +239,7 @@ def _routes(tree: Tree, room: Sequence[int]) -> list[Float[Tensor, "takers branc
 def margins(
     probabilities: Float[Tensor, "examples tasks"], labels: Float[Tensor, "examples tasks"]
 ) -> Float[Tensor, "examples tasks"]:
-    """m = |p − g|: of a binary task's probability and label, or of a prediction and its target."""
+    """The margins |p − g|, of probabilities and labels or of predictions and targets."""
     return (probabilities - labels).abs()
 
 

@@ -15,7 +15,6 @@ silent on the data, count as different; and behind a nonlinearity C is but an ap
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from mtlbook.errors import UsageError
 
-KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 # A filter that is explained but for rounding is chosen after all others.
 EXPLAINED = 1e-12
 
@@ -100,32 +99,30 @@ def thin_start(
             f"There are {len(wide)} wide and {len(thin)} thin stages: cut one out of each."
         )
     below: Tensor | None = None
-    pairs = [(_layer(old), _layer(new)) for old, new in zip(wide, thin, strict=True)]
-    for old, new in pairs:
+    for old, new in zip(map(_layer, wide), map(_layer, thin), strict=True):
         weight = _folded(old.weight, below)
         rows = weight.flatten(1)
         if old.bias is not None:
             rows = torch.cat([rows, old.bias[:, None]], dim=1)
         kept, below = somp(rows, len(new.weight))
-        new.weight.copy_(weight[kept])
-        if old.bias is not None:
-            new.bias.copy_(old.bias[kept])
-    for old, new in heads:
-        source, own = _layer(old), _layer(new)
-        own.weight.copy_(_folded(source.weight, below))
-        if source.bias is not None:
-            own.bias.copy_(source.bias)
+        _copy(new, weight[kept], None if old.bias is None else old.bias[kept])
+    for source, own in heads:
+        old = _layer(source)
+        _copy(_layer(own), _folded(old.weight, below), old.bias)
 
 
-def _layer(stage: nn.Module) -> nn.Module:
+def _copy(layer: Layer, weight: Tensor, bias: Tensor | None) -> None:
+    layer.weight.copy_(weight)
+    if bias is not None and layer.bias is not None:
+        layer.bias.copy_(bias)
+
+
+def _layer(stage: nn.Module) -> Layer:
     """The one layer of a stage that has weights."""
-    own = [
-        layer
-        for layer in stage.modules()
-        if next(layer.parameters(recurse=False), None) is not None
-    ]
-    if len(own) != 1 or not isinstance(own[0], KINDS):
-        kinds = [type(layer).__name__ for layer in own]
+    every = [layer for layer in stage.modules() if [*layer.parameters(recurse=False)]]
+    own = [layer for layer in every if isinstance(layer, Layer)]
+    if len(own) != 1 or len(every) != 1:
+        kinds = [type(layer).__name__ for layer in every]
         raise UsageError(
             f"A stage with the layers {kinds} can't be cut: give each stage one dense or "
             "convolutional layer, and none with other parameters."
@@ -134,7 +131,7 @@ def _layer(stage: nn.Module) -> nn.Module:
 
 
 def _folded(weight: Tensor, coefficients: Tensor | None) -> Tensor:
-    """V C: weights on all inputs as weights on those that are left; each may have several places."""
+    """V C: weights on all channels as weights on those that are left, place by place."""
     if coefficients is None:
         return weight
     by_channel = weight.unflatten(1, (len(coefficients), -1))

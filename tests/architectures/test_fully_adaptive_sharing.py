@@ -294,11 +294,11 @@ def test_tasks_of_which_every_row_is_hard_agree():
 def test_the_affinity_of_branches_by_loop(branches):
     of_tasks = symmetric(5)
     found = branch_affinity(of_tasks, branches)
-    for k, l in product(range(len(branches)), range(len(branches))):
-        there = np.mean([min(float(of_tasks[i, j]) for j in branches[l]) for i in branches[k]])
-        back = np.mean([min(float(of_tasks[i, j]) for j in branches[k]) for i in branches[l]])
-        expected = 1.0 if k == l else (there + back) / 2
-        assert float(found[k, l]) == pytest.approx(expected, abs=1e-12)
+    for (k, own), (m, other) in product(enumerate(branches), repeat=2):
+        there = np.mean([min(float(of_tasks[i, j]) for j in other) for i in own])
+        back = np.mean([min(float(of_tasks[i, j]) for j in own) for i in other])
+        expected = 1.0 if k == m else (there + back) / 2
+        assert float(found[k, m]) == pytest.approx(expected, abs=1e-12)
     assert torch.equal(found, found.T)
 
 
@@ -308,7 +308,7 @@ def test_the_affinity_of_branches_by_loop(branches):
 def test_separation_by_loop():
     of_branches, groups = symmetric(5), [0, 1, 0, 0, 1]
     inside = [[0, 2, 3], [1, 4]]
-    means = [np.mean([min(float(of_branches[k, l]) for l in own) for k in own]) for own in inside]
+    means = [np.mean([min(float(of_branches[k, m]) for m in own) for k in own]) for own in inside]
     assert separation(of_branches, groups) == pytest.approx(1 - np.mean(means), abs=1e-12)
     assert separation(of_branches, range(5)) == 0
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -55,7 +57,7 @@ def test_more_filters_never_leave_more_error():
     for keep in range(1, 13):
         chosen, coefficients = somp(filters, keep)
         errors.append(float((filters - coefficients @ filters[chosen]).norm()))
-    assert all(after <= before + 1e-12 for before, after in zip(errors, errors[1:], strict=False))
+    assert all(after <= before + 1e-12 for before, after in pairwise(errors))
     # Nine weights are explained by nine filters.
     assert errors[8] < 1e-10
 

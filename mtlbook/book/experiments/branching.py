@@ -1,12 +1,12 @@
 """Section 6.2: networks that branch by affinity, random trees of their shapes, and their rivals.
 
-A tree is grown in phases of equal length: a wide network, its thin copy, then a phase for each
-stage from the last one down, behind its split. In each phase two learning rates are tried, and each
-seed goes on from the better one by validation loss. α, the weight of dissimilar branches, has two
-values, so that the last phase ends with four trials. A *random tree* grows from the same thin
-network in the same steps and shapes; only who shares with whom is drawn. Single-task networks,
-splits and hard sharing take all these steps at one of four rates (of a split: two rates for each of
-two depths).
+A tree is grown in phases: a wide network takes an eighth of the steps, the thin one that is cut
+out of it three eighths, and behind the split of each stage, from the last one down, the network
+takes an equal part of the rest. Two values of α, the weight of dissimilar branches, are its two
+trials. A *random tree* grows from the same thin network in the same shapes and steps; only who
+shares with whom is drawn. Hard sharing is cut out of the same wide network and takes all further
+steps at two rates; the two splits go on from the same thin networks. Single-task networks take all
+steps at two rates. Of the two trials validation data choose one for each seed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +34,10 @@ from mtlbook.training.selection import Selected, select
 from mtlbook.training.settings import Settings, Trial
 
 Trees = Mapping[int, Tree]  # by seed
+Alike = Callable[[Tensor], Tensor]  # from margins to an affinity
+# Dense stages have no poolings: each counts as three, so that a branch costs eight times as much a
+# stage below. (The five poolings of the paper's network make its lowest layers cost 32 times.)
+POOLINGS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +53,9 @@ class Branching:
         width: units of each stage of a branch.
         wide: units of the network out of which the thin start is cut.
         steps: optimiser steps of every contestant, all its phases together.
-        growing: the two learning rates of each phase of a tree.
-        rates: the four of every other contestant.
-        alphas: the two values of α, with L_0 = 1.
+        growing: the learning rates of each phase of a tree; each seed goes on from the best.
+        rates: those of hard sharing and of single-task networks.
+        alphas: the values of α, with L_0 = 1.
         batch: rows a step.
         dtype: of all numbers.
     """
@@ -64,9 +68,9 @@ class Branching:
     width: int
     wide: int
     steps: int
-    growing: tuple[float, float] = (0.01, 0.03)
-    rates: Sequence[float] = (0.003, 0.01, 0.03, 0.1)
-    alphas: tuple[float, float] = (10.0, 30.0)
+    growing: Sequence[float] = (0.03,)
+    rates: Sequence[float] = (0.03, 0.01)
+    alphas: Sequence[float] = (5.0, 10.0)
     batch: int = 32
     dtype: torch.dtype = torch.float64
 
@@ -76,14 +80,10 @@ class Branching:
         return len(self.stages(self.width)())
 
     @property
-    def first_phases(self) -> int:
-        """Steps of each of the two phases before the first split: an eighth of all."""
-        return self.steps // 8
-
-    @property
-    def later_phases(self) -> int:
-        """Steps of the phase behind each split: equal parts of the rest."""
-        return (self.steps - 2 * self.first_phases) // self.depth
+    def phases(self) -> list[int]:
+        """Steps of each phase of a tree: an eighth, three eighths, the rest in equal parts."""
+        wide, thin = self.steps // 8, 3 * self.steps // 8
+        return [wide, thin, *[(self.steps - wide - thin) // self.depth] * self.depth]
 
     def train(
         self,
@@ -123,55 +123,69 @@ class Branching:
         columns = [(logits[task.name].sigmoid(), rows.targets[task.name]) for task in rows.tasks]
         return torch.cat([margins(own, labels) for own, labels in columns], dim=1)
 
+    def affinities(self, alike: Alike = affinity) -> Float[Tensor, "seeds tasks tasks"]:
+        """The affinity of the tasks on each seed's thin network, before the first split."""
+        return torch.stack([alike(self.margins(s, _chosen(self.thin, s))) for s in self.seeds])
+
     # Rivals ---------------------------------------------------------------------------------------
 
-    def split_network(self, data: MultiTaskData, _seed: int, shared: int | None) -> HardSharing:
-        """One network that shares its first stages."""
-        return hard_sharing(self.stages(self.width), data.tasks, self.width, branch_at=shared)
-
     def single_task(self) -> Selected:
-        """A network for each task, which chooses its rate and stops by its own loss."""
-        build = partial(self.split_network, shared=0)
-        return select(self.train(build, self.rates, stopping="each"), each_task=True)
+        """A network for each task, which chooses its rate and stops by its own validation loss."""
+        return select(self.train(self.separate, self.rates, stopping="each"), each_task=True)
+
+    def separate(self, data: MultiTaskData, _seed: int) -> HardSharing:
+        """Single-task networks."""
+        return hard_sharing(self.stages(self.width), data.tasks, self.width, branch_at=0)
 
     def best_split(self) -> Selected:
-        """The best of the splits behind the last two stages, with half of the rates each."""
-        found = {}
-        for shared in (self.depth - 1, self.depth):
-            fits = self.train(partial(self.split_network, shared=shared), self.growing)
-            found |= {f"split after {shared}, {name}": own for name, own in fits.items()}
-        return select(found)
+        """Hard sharing and the split in front of the last stage, from the same thin networks."""
+        fits: dict[str, Fit] = {}
+        for name, apart in (("hard sharing", False), (f"split after {self.depth - 1}", True)):
+            trees = {}
+            for seed in self.seeds:
+                trunk = _tree_of(self.thin, seed)
+                tasks = range(len(trunk.groups[0]))
+                trees[seed] = trunk.split(self.depth - 1, tasks) if apart else trunk
+            build = partial(_widened, self.thin, trees, trees[self.seeds[0]].shape)
+            found = self.train(build, self.growing, steps=sum(self.phases[2:]))
+            fits |= {f"{name}, {rate}": own for rate, own in found.items()}
+        return select(fits)
 
     def hard_sharing(self, sizes: Mapping[int, int]) -> Selected:
-        """Hard sharing with as many parameters as each seed's tree has, or a few more.
+        """Hard sharing with nearest to as many parameters as each seed's tree.
 
-        Seeds train together in networks of the largest width that one of them needs: a unit with
-        weights 0 on both sides, behind which stands tanh, gets the gradient 0 and stays away.
+        It is cut out of the same wide networks and takes all further steps. Seeds train together in
+        networks of the largest width that one of them needs: a unit with weights 0 on both sides,
+        behind which stands tanh, gets the gradient 0 and stays away.
         """
         widths = {seed: self.width_of(size) for seed, size in sizes.items()}
         build = partial(self.padded, widths=widths, room=max(widths.values()))
-        return select(self.train(build, self.rates))
+        return select(self.train(build, self.rates, steps=sum(self.phases[1:])))
 
     def width_of(self, size: int) -> int:
-        """The least width with which hard sharing has so many parameters."""
-        tasks = self.training_rows(self.seeds[0]).tasks
+        """The width with which hard sharing has nearest to so many parameters."""
+        data = self.training_rows(self.seeds[0])
         width = 1
-        while _size(hard_sharing(self.stages(width), tasks, width)) < size:
+        while (above := self.trunk(data, width + 1).size) < size:
             width += 1
-        return width
+        return width + (above - size < size - self.trunk(data, width).size)
 
     def padded(
         self, data: MultiTaskData, seed: int, widths: Mapping[int, int], room: int
-    ) -> HardSharing:
-        """Hard sharing of a seed's own width in a wider network whose further units are silent."""
-        width = widths[seed]
-        own = hard_sharing(self.stages(width), data.tasks, width)
-        wider = hard_sharing(self.stages(room), data.tasks, room)
+    ) -> TreeNetwork:
+        """A trunk of a seed's own width in a wider one whose further units are silent."""
+        own, wider = self.cut(data, seed, widths[seed]), self.trunk(data, room)
         with torch.no_grad():
             for values, source in zip(wider.parameters(), own.parameters(), strict=True):
-                values.zero_()
-                values[tuple(slice(size) for size in source.shape)] = source
+                if values.requires_grad:
+                    values.zero_()
+                    values[tuple(slice(size) for size in source.shape)] = source
         return wider
+
+    def trunk(self, data: MultiTaskData, width: int) -> TreeNetwork:
+        """Hard sharing: a tree that has not branched."""
+        heads = {task.name: linear_head(width, task) for task in data.tasks}
+        return TreeNetwork(self.stages(width), heads)
 
     # Trees ----------------------------------------------------------------------------------------
 
@@ -179,24 +193,22 @@ class Branching:
     def wide_network(self) -> Selected:
         """The wide networks, trained for a phase."""
 
-        def build(data: MultiTaskData, _seed: int) -> HardSharing:
-            return hard_sharing(self.stages(self.wide), data.tasks, self.wide)
+        def build(data: MultiTaskData, _seed: int) -> TreeNetwork:
+            return self.trunk(data, self.wide)
 
-        return select(self.train(build, self.growing, steps=self.first_phases))
+        return select(self.train(build, self.growing, steps=self.phases[0]))
 
     @cached_property
     def thin(self) -> Selected:
         """The thin networks: cut out of the wide ones, then trained for a phase."""
-        wide = self.wide_network
-        return select(self.train(partial(self.cut, wide), self.growing, steps=self.first_phases))
+        return select(self.train(self.cut, self.growing, steps=self.phases[1]))
 
-    def cut(self, wide: Selected, data: MultiTaskData, seed: int) -> TreeNetwork:
-        """A thin trunk out of a seed's wide network."""
-        heads = {task.name: linear_head(self.width, task) for task in data.tasks}
-        thin, source = TreeNetwork(self.stages(self.width), heads), _chosen(wide, seed)
-        assert isinstance(source, HardSharing)
-        pairs = [(source.heads[name], thin.heads[name]) for name in heads]
-        thin_start(list(source.trunk), [stage[0] for stage in thin.branches], pairs)
+    def cut(self, data: MultiTaskData, seed: int, width: int | None = None) -> TreeNetwork:
+        """A trunk of a width, by default the thin one, cut out of a seed's wide network."""
+        thin, wide = self.trunk(data, width or self.width), _chosen(self.wide_network, seed)
+        assert isinstance(wide, TreeNetwork)
+        pairs = list(zip(wide.heads.values(), thin.heads.values(), strict=True))
+        thin_start(_trunk_of(wide), _trunk_of(thin), pairs)
         return thin
 
     def grown(self) -> "Grown":
@@ -209,8 +221,8 @@ class Branching:
                 model = _chosen(current, seed)
                 assert isinstance(model, TreeNetwork)
                 alike = affinity(self.margins(seed, model))
-                cost = _size(model.branches[stage][0]) / _size(model.branches[-1][0])
-                trees[seed] = widen(model.tree, stage, alike, alpha=alpha, unit_cost=cost)
+                above = POOLINGS * (self.depth - 1 - stage)
+                trees[seed] = widen(model.tree, stage, alike, alpha=alpha, poolings=above)
             plans[alpha].append(trees)
             return trees
 
@@ -244,7 +256,7 @@ class Branching:
                 trees = planned(alpha, stage, current)
                 room = np.array([tree.shape for tree in trees.values()]).max(0).tolist()
                 build = partial(_widened, current, trees, room)
-                found = self.train(build, self.growing, steps=self.later_phases)
+                found = self.train(build, self.growing, steps=self.phases[-1])
                 current = select(found)
             fits |= {f"α {alpha:g}, {name}": own for name, own in found.items()}
         return select(fits)
@@ -255,7 +267,7 @@ class Grown:
     """Networks that branch, and their trees.
 
     Attributes:
-        fits: of the last phase: both values of α times both rates, and each seed's choice.
+        fits: of the last phase: each α and rate, and each seed's choice.
         plans: by α the trees behind each split, the last stage's first.
     """
 
@@ -284,9 +296,20 @@ class Grown:
 
 
 def _chosen(trained: Selected, seed: int) -> nn.Module:
-    """A seed's chosen network, with parameters that are trained where they were."""
+    """A copy of a seed's chosen network, with parameters that are trained where they were."""
     name = trained.choices.loc[seed].iloc[0]
     return trained.fits[name].model(seed)
+
+
+def _trunk_of(model: TreeNetwork) -> list[nn.Module]:
+    """The first branch of every stage."""
+    return [model.get_submodule(f"branches.{place}.0") for place in range(len(model.branches))]
+
+
+def _tree_of(trained: Selected, seed: int) -> Tree:
+    model = _chosen(trained, seed)
+    assert isinstance(model, TreeNetwork)
+    return model.tree
 
 
 def _widened(
@@ -295,7 +318,3 @@ def _widened(
     model = _chosen(current, seed)
     assert isinstance(model, TreeNetwork)
     return model.widened(trees[seed], room=room)
-
-
-def _size(model: nn.Module) -> int:
-    return sum(values.numel() for values in model.parameters())

@@ -7,6 +7,7 @@ import torch
 
 from mtlbook.book.data.worlds.layered_groups import group_of, layered_groups
 from mtlbook.errors import UsageError
+from mtlbook.randomness import generator, standard_normal
 from tests.equal import exactly
 
 
@@ -27,26 +28,35 @@ def test_one_group_shares_everything():
 
 
 def test_signals_have_unit_variance_and_labels_are_balanced():
-    made = layered_groups(1, rows=20_000)
-    for name, signal in made.noiseless.items():
-        assert float(signal.std()) == pytest.approx(1.0, abs=0.05)
-        assert float(made.data.targets[name].mean()) == pytest.approx(0.5, abs=0.03)
+    """On average: q and z a have variance 1 each, and are nearly uncorrelated."""
+    variances, shares = [], []
+    for seed in range(20):
+        made = layered_groups(seed, rows=5_000)
+        variances += [float(signal.var()) for signal in made.noiseless.values()]
+        shares += [float(target.mean()) for target in made.data.targets.values()]
+    assert sum(variances) / len(variances) == pytest.approx(1.0, abs=0.05)
+    assert sum(shares) / len(shares) == pytest.approx(0.5, abs=0.05)
 
 
-def test_heads_are_equal_in_a_group_where_they_are_shared_whole():
-    made = layered_groups(2, rows=50, shared_heads=1.0, noise=0.0)
+def test_tasks_are_equal_in_a_group_where_everything_is_shared():
+    made = layered_groups(2, rows=50, shared_upper=1.0, noise=0.0)
     exactly(made.noiseless["task_1"], made.noiseless["task_2"])
     assert torch.equal(made.data.targets["task_1"], made.data.targets["task_3"])
     assert not torch.equal(made.data.targets["task_1"], made.data.targets["task_4"])
 
 
-def test_shared_heads_is_the_correlation_of_the_heads():
-    pairs = []
-    for seed in range(600):
-        made = layered_groups(seed, rows=1, tasks=2, groups=1, shared_heads=0.6)
-        pairs.append(torch.stack([made.heads["task_1"], made.heads["task_2"]]))
-    both = torch.cat(pairs, dim=1)
-    assert float(torch.corrcoef(both)[0, 1]) == pytest.approx(0.6, abs=0.05)
+def test_the_signal_is_the_documented_function():
+    made = layered_groups(5, rows=400, shared_upper=0.8)
+    lower = 2 / 20**0.5 * standard_normal(generator(5, "lower"), 20, 4)
+    z = torch.tanh(made.data.inputs @ lower)
+    for name, signal in made.noiseless.items():
+        first, second = made.features[name].T
+        common = torch.tanh(z @ first) * torch.tanh(z @ second)
+        parts = torch.cat([common[:, None], z], dim=1)
+        weights = torch.linalg.lstsq(parts, signal).solution
+        torch.testing.assert_close(parts @ weights, signal)
+        assert float(first @ second) == pytest.approx(0, abs=1e-12)
+        assert float(first.norm()) == pytest.approx(2)
 
 
 def test_fewer_rows_are_the_first_of_more_and_a_task_leaves_the_others():
@@ -81,8 +91,9 @@ def test_groups_are_as_even_as_they_can_be():
     [
         ({"groups": 9}, "9 groups need at least as many tasks, and there are 8"),
         ({"groups": 0}, "groups must be at least 1"),
+        ({"features": 1}, "features must be at least 2"),
         ({"rows": 0}, "rows must be at least 1"),
-        ({"shared_heads": 1.5}, "shared_heads is a share"),
+        ({"shared_upper": 1.5}, "shared_upper is a share"),
         ({"noise": -1.0}, "noise must be a number of at least 0"),
         ({"noise": math.nan}, "noise must be a number of at least 0"),
     ],

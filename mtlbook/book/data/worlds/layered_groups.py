@@ -21,7 +21,6 @@ from mtlbook.data.synthetic import (
     check_shares,
     hidden,
     mixed,
-    raw_signal,
     reference_inputs,
     unit_variance,
 )
@@ -38,20 +37,22 @@ def layered_groups(
     groups: int = 3,
     inputs: int = 20,
     features: int = 4,
-    shared_heads: float = 0.5,
-    noise: float = 0.3,
+    shared_upper: float = 0.8,
+    noise: float = 0.1,
 ) -> SyntheticDataset:
     r"""Binary tasks on the same rows, in groups that share the upper of two layers of features.
 
     With $x \sim N(0, I)$, for tasks $t = 1, 2, \dots$ in groups $g(t)$
 
-    $$z(x) = \tanh(x B), \quad h_g(x) = \tanh(z(x)\, C_g), \quad
-      a_t = \sqrt{\rho}\, a_{g(t)} + \sqrt{1 - \rho}\, a_t^{\text{own}}, \quad
-      y_t = 1[h_{g(t)}(x)\, a_t / s_t + \sigma \varepsilon > 0],$$
+    $$z(x) = \tanh(x B), \quad
+      q_g(x) = \tanh(z(x)\, u_g) \tanh(z(x)\, v_g), \quad
+      s_t = \sqrt{\rho}\, q_{g(t)} + \sqrt{1 - \rho}\, z(x)\, a_t, \quad
+      y_t = 1[s_t + \sigma \varepsilon > 0],$$
 
-    where the entries of $B$ are $N(0, 4/\text{inputs})$, those of $C_g$ are
-    $N(0, 4/\text{features})$, those of $a_g$, $a_t^{\text{own}}$ and $\varepsilon$ are $N(0, 1)$,
-    and $s_t$ is the standard deviation of $h_{g(t)}(x)\, a_t$, estimated from 10,000 further inputs.
+    where the entries of $B$ are $N(0, 4/\text{inputs})$, those of $a_t$ and $\varepsilon$ are
+    $N(0, 1)$, and $u_g, v_g$ are orthogonal, of length 2 and of random direction. $q_g$ and
+    $z\, a_t$ are scaled to variance 1 by 10,000 further inputs. $q_g$ is a smooth XOR, which takes
+    a network about four hidden units on top of $z$.
 
     Arguments:
         seed: of everything drawn; a task's own draws do not depend on how many tasks there are.
@@ -60,12 +61,12 @@ def layered_groups(
         groups: among how many groups they are divided, the first ones the larger (`group_of`). One
             group is the negative control: then all tasks share both layers.
         inputs: width of $x$.
-        features: width of $z$ and of each $h_g$.
-        shared_heads: $\rho$, between 0 and 1: how alike the tasks of a group are above their layer.
+        features: width of $z$, at least 2.
+        shared_upper: $\rho$, between 0 and 1: the share of $q_g$ in the tasks of a group.
         noise: $\sigma$.
 
     Returns:
-        A data set whose `features` are the matrices $C_{g(t)}$, from lower features to upper ones.
+        A data set whose `features` are the matrices $(u_g, v_g)$.
 
     Raises:
         UsageError: for more groups than tasks.
@@ -77,30 +78,37 @@ def layered_groups(
         >>> bool((made.features["task_2"] == made.features["task_3"]).any())
         False
     """
-    check_counts(rows=rows, inputs=inputs, features=features)
-    check_shares(shared_heads=shared_heads)
+    check_counts(rows=rows, inputs=inputs)
+    check_counts(2, features=features)
+    check_shares(shared_upper=shared_upper)
     check_noise(noise)
     of_task = group_of(tasks, groups)
     lower = GAIN / sqrt(inputs) * standard_normal(generator(seed, "lower"), inputs, features)
     x = standard_normal(generator(seed, "inputs"), rows, inputs)
     z, reference = hidden(x, lower), hidden(reference_inputs(seed, inputs), lower)
-    noiseless, matrices, heads, targets, least = {}, {}, {}, {}, {}
+    both = torch.cat([z, reference])
+    noiseless, matrices, targets, least = {}, {}, {}, {}
     for number, group in enumerate(of_task, start=1):
         name = f"task_{number}"
-        upper = standard_normal(generator(seed, "upper", group), features, features)
-        matrices[name] = GAIN / sqrt(features) * upper
-        heads[name] = mixed(
-            shared_heads,
-            standard_normal(generator(seed, "head", "group", group), features, 1)[:, 0],
-            standard_normal(generator(seed, "head", "task", number), features, 1)[:, 0],
-        )
-        signal = partial(raw_signal, matrix=matrices[name], head=heads[name])
-        noiseless[name] = unit_variance(signal, z, reference)
+        drawn = standard_normal(generator(seed, "upper", group), features, features)
+        matrices[name] = GAIN * torch.linalg.qr(drawn)[0][:, :2]
+        head = standard_normal(generator(seed, "head", number), features, 1)[:, 0]
+        common = unit_variance(partial(_smooth_xor, matrix=matrices[name]), both, reference)
+        own = unit_variance(partial(torch.matmul, other=head), both, reference)
+        signal = mixed(shared_upper, common, own)
+        noiseless[name] = signal[:rows]
         error = noise * standard_normal(generator(seed, "noise", number), rows, 1)
         targets[name] = (noiseless[name] + error > 0).double()[:, 0]
-        least[name] = _entropy(unit_variance(signal, reference, reference), noise)
+        least[name] = _entropy(signal[rows:], noise)
     data = MultiTaskData.multi_label([Task.binary(name) for name in targets], x, targets)
-    return SyntheticDataset(data, noiseless, matrices, heads, least_loss=least)
+    return SyntheticDataset(data, noiseless, matrices, least_loss=least)
+
+
+def _smooth_xor(
+    z: Float[Tensor, "rows features"], matrix: Float[Tensor, "features 2"]
+) -> Float[Tensor, " rows"]:
+    """tanh(z u) tanh(z v): positive where z u and z v have one sign."""
+    return torch.tanh(z @ matrix).prod(1)
 
 
 def group_of(tasks: int, groups: int) -> Sequence[int]:
