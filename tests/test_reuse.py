@@ -17,6 +17,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
 from mtlbook.architectures.cross_stitch import CrossStitch
+from mtlbook.architectures.deep_relationship_networks import DeepRelationshipNetwork
+from mtlbook.architectures.fully_adaptive_sharing import Tree, TreeNetwork
+from mtlbook.architectures.joint_many_task import JointManyTask
+from mtlbook.architectures.low_supervision import LowSupervision
+from mtlbook.architectures.mixture_of_experts import MixtureOfExperts
+from mtlbook.architectures.multi_task_attention import MultiTaskAttention
+from mtlbook.architectures.progressive_layered_extraction import ProgressiveLayeredExtraction
+from mtlbook.architectures.sluice_networks import Sluice
+from mtlbook.architectures.tensor_factorisation import TensorFactorisation
 from mtlbook.auxiliary.adversarial import AdversarialSharing, GradientReversal
 from mtlbook.balancing.backward import backward
 from mtlbook.balancing.pcgrad import PCGrad
@@ -62,7 +71,50 @@ def adversarial() -> nn.Module:
     )
 
 
-NETWORKS = [hard, soft, cross_stitch, adversarial]
+def equal_stages() -> list[nn.Module]:
+    return [nn.Sequential(nn.Linear(width, 4), nn.Tanh()) for width in (6, 4)]
+
+
+def relationships() -> nn.Module:
+    return DeepRelationshipNetwork(stages, heads(), branch_at=1, tied=["branches"])
+
+
+def tree() -> nn.Module:
+    return TreeNetwork(stages, heads(), Tree(((0, 0), (0, 1))))
+
+
+def low_supervision() -> nn.Module:
+    return LowSupervision(equal_stages, heads(), at={"price": 1})
+
+
+def joint_many_task() -> nn.Module:
+    return JointManyTask(lambda: [nn.Identity(), nn.Linear(6, 4), nn.Linear(4 + 6, 4)], heads())
+
+
+def factorised() -> nn.Module:
+    return TensorFactorisation(stages, heads(), ranks=2)
+
+
+def sluice() -> nn.Module:
+    return Sluice(equal_stages, heads())
+
+
+def mixture() -> nn.Module:
+    return MixtureOfExperts(stages, heads(), inputs=6, experts=3)
+
+
+def extraction() -> nn.Module:
+    return ProgressiveLayeredExtraction(stages, heads(), inputs=[6, 8], own=1, shared=2)
+
+
+def attention() -> nn.Module:
+    return MultiTaskAttention(equal_stages, heads(), channels=[4, 4])
+
+
+NETWORKS = [
+    hard, soft, cross_stitch, adversarial, relationships, tree, low_supervision, joint_many_task,
+    factorised, sluice, mixture, extraction, attention,
+]  # fmt: skip
 
 
 def batch() -> Batch:
@@ -100,13 +152,14 @@ class Learner(nn.Module):
     def forward(self, x: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         loss = self.combiner(torch.stack(losses(self.network(x), targets)))
         # Soft sharing where there are networks to tie.
-        tied = hasattr(self.network, "branches")
+        tied = isinstance(getattr(self.network, "branches", None), nn.ModuleDict)
         return loss + SquaredDistance(0.1)(self.network) if tied else loss
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    assert found.keys() == dict(model.named_parameters()).keys()
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert found.keys() == trained
     return found
 
 
@@ -473,14 +526,27 @@ def test_a_training_resumes_from_its_state_dicts(combine):
         torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
 
 
+PARTS = {  # of networks without a trunk
+    soft: "branches.price",
+    cross_stitch: "columns.price",
+    tree: "branches.0",
+    low_supervision: "layers.0",
+    joint_many_task: "levels.0",
+    factorised: "stages.0",
+    sluice: "columns.price",
+    mixture: "experts.0",
+    extraction: "shared.0",
+}
+
+
 @pytest.mark.parametrize("build", NETWORKS)
 def test_frozen_stages_stay_as_they_are(build):
     learner = Learner(made(build))
-    part = {soft: "branches.price", cross_stitch: "columns.price"}.get(build, "trunk")
-    frozen = learner.network.get_submodule(part).requires_grad_(False)
+    frozen = learner.network.get_submodule(PARTS.get(build, "trunk")).requires_grad_(False)
     before = {name: values.clone() for name, values in learner.state_dict().items()}
     learner(*batch()).backward()
     torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], lr=0.1).step()
-    fixed = {id(parameter) for parameter in frozen.parameters()}
+    fixed = {id(parameter) for parameter in learner.parameters() if not parameter.requires_grad}
+    assert fixed >= {id(parameter) for parameter in frozen.parameters()}
     for name, parameter in learner.named_parameters():
         assert torch.equal(parameter, before[name]) == (id(parameter) in fixed), name

@@ -124,7 +124,8 @@ def cross_stitch(
         tensor([11., 20.])
     """
     if alpha.ndim == 2:
-        return torch.tensordot(alpha, features, dims=1)
+        # Under autocast features may be less precise than α.
+        return torch.tensordot(alpha.to(features.dtype), features, dims=1)
     if alpha.shape[2] != features.shape[2]:
         raise UsageError(
             f"A cross-stitch unit for {alpha.shape[2]} channels stands behind a stage that gives "

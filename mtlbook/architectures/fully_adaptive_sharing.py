@@ -186,7 +186,8 @@ class TreeNetwork(nn.Module):
         for place, route in enumerate(self.routes):
             stage = self.branches.get_submodule(str(place)).children()
             computed = torch.stack([own(taken) for own, taken in zip(stage, features, strict=True)])
-            features = torch.tensordot(route, computed, dims=1).unbind()
+            # Under autocast features may be less precise than the route.
+            features = torch.tensordot(route.to(computed.dtype), computed, dims=1).unbind()
         of_tasks = zip(self.heads.items(), features, strict=True)
         return {name: head(own) for (name, head), own in of_tasks}
 

@@ -216,7 +216,9 @@ def mix_subspaces(
     _check_shapes(features, "columns")
     size = _size(features[0].shape[axis], subspaces)
     parts = [part for own in features for part in own.split(size, axis)]
-    mixed = torch.tensordot(alpha, torch.stack(parts), dims=1).unbind()
+    stacked = torch.stack(parts)
+    # Under autocast features may be less precise than α.
+    mixed = torch.tensordot(alpha.to(stacked.dtype), stacked, dims=1).unbind()
     starts = range(0, len(parts), subspaces)
     return [torch.cat(mixed[start : start + subspaces], axis) for start in starts]
 
