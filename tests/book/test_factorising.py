@@ -85,6 +85,13 @@ def test_factors_of_full_rank_start_with_the_predictions_of_the_networks(found, 
         torch.testing.assert_close(model(x)[name], network(x), rtol=0, atol=1e-12)
 
 
+def test_each_tasks_network_is_that_of_its_own_trial_and_stopping_point(found):
+    x = data(7001).inputs
+    for name, network in networks_of(found["single-task"], 7001).items():
+        whole = trained_network(found["single-task"], 7001, name)
+        torch.testing.assert_close(network(x), whole(x)[name], rtol=0, atol=0)
+
+
 def test_factors_have_the_rank_that_is_asked_for(found):
     trained = trained_network(found["rank K"], 7000)
     assert isinstance(trained, TensorFactorisation)

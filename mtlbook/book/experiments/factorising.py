@@ -6,6 +6,7 @@ whether they start from single-task networks or at random.
 """
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -18,7 +19,6 @@ from torch.nn import functional as F
 
 from mtlbook.architectures.tensor_factorisation import TensorFactorisation
 from mtlbook.book.experiments.networks import Stages, hard_sharing, linear_head
-from mtlbook.book.experiments.results import tasks_of, trained_network
 from mtlbook.book.experiments.training import adamw
 from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import MultiTaskData
@@ -173,13 +173,29 @@ def networks_of(
 ) -> dict[str, nn.Sequential]:
     """Each task's trained network, its head as the last layer or left out."""
     found = {}
-    for task in tasks_of(trained):
-        network = trained_network(trained, seed, task.name)
-        branch = network.get_submodule(f"branches.{task.name}")
+    for task in trained.choices.columns:
+        fit = trained.fits[str(trained.choices.loc[seed, task])]
+        parts = [f"branches.{task}", *[f"heads.{task}"][: int(with_heads)]]
+        branch, *head = (_part(fit, seed, task, part) for part in parts)
         assert isinstance(branch, nn.Sequential)
-        head = [network.get_submodule(f"heads.{task.name}")] if with_heads else []
-        found[task.name] = nn.Sequential(*branch, *head)
+        found[task] = nn.Sequential(*branch, *head)
     return found
+
+
+def _part(fit: Fit, seed: int, task: str, part: str) -> nn.Module:
+    """A copy of a part of a trained network; copies of whole networks take many times as long."""
+    number = fit.seeds.index(seed)
+    for kept in fit.kept[task]:
+        if number < len(kept.modules):
+            copy = deepcopy(kept.modules[number].get_submodule(part)).cpu()
+            own = {name: values[number] for name, values in kept.state.items()}
+            prefix = f"{part}."
+            copy.load_state_dict(
+                {n.removeprefix(prefix): v for n, v in own.items() if n.startswith(prefix)}
+            )
+            return copy.eval().requires_grad_(False)
+        number -= len(kept.modules)
+    raise AssertionError("every seed belongs to a group")
 
 
 def _go_on(trained: Selected, model: nn.Module, seed: int) -> None:
