@@ -35,7 +35,10 @@ def load(inputs: int = 512) -> MultiTaskData:
     """
     folder = fetch("nlupp")
     vectorizer = HashingVectorizer(
-        n_features=inputs, ngram_range=(1, 2), alternate_sign=False, norm=None
+        n_features=inputs,
+        ngram_range=(1, 2),
+        alternate_sign=False,
+        norm=None,  # pyright: ignore[reportArgumentType]  # whose annotation forgets it
     )
     sets = {}
     for domain in DOMAINS:

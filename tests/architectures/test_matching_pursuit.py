@@ -24,7 +24,7 @@ def somp_by_loop(filters: np.ndarray, keep: int) -> list[int]:
     left = filters
     for _ in range(keep):
         scores = [
-            -1.0 if i in chosen else sum(abs(row @ own) for row in left) / np.linalg.norm(own)
+            -1.0 if i in chosen else float(np.abs(left @ own).sum() / np.linalg.norm(own))
             for i, own in enumerate(filters)
         ]
         chosen.append(int(np.argmax(scores)))
@@ -83,7 +83,7 @@ def test_with_all_filters_the_thin_network_is_the_wide_one():
 
 
 def convolutional(first: int, second: int) -> tuple[list[nn.Module], nn.Module]:
-    stages = [
+    stages: list[nn.Module] = [
         nn.Sequential(nn.Conv2d(2, first, 3), nn.ReLU(), nn.MaxPool2d(2)),
         nn.Sequential(nn.Conv2d(first, second, 3), nn.ReLU(), nn.Flatten()),
     ]
@@ -111,9 +111,10 @@ def test_a_linear_network_of_low_rank_is_cut_without_loss():
 def test_a_thin_filter_is_one_of_the_wide_filters():
     (wide, wide_head), (thin, thin_head) = stacked(20, 9), stacked(4, 3)
     thin_start(wide, thin, [(wide_head, thin_head)])
-    rows = (thin[0].weight[:, None] == wide[0].weight).all(-1)
+    (few, few_biases), (many, many_biases) = thin[0].parameters(), wide[0].parameters()
+    rows = (few[:, None] == many).all(-1)
     assert rows.sum(1).tolist() == [1] * 4
-    assert torch.equal(thin[0].bias, wide[0].bias[rows.nonzero()[:, 1]])
+    assert torch.equal(few_biases, many_biases[rows.nonzero()[:, 1]])
 
 
 # What is refused ----------------------------------------------------------------------------------
