@@ -62,8 +62,16 @@ def test_fit_learns_more_than_a_constant(stages):
     assert accuracy.mean() > 0.7
 
 
+def test_networks_and_rules_are_exchanged_in_one_line(stages):
+    for network in stages[3]["networks"]:
+        shapes = {name: tuple(own.shape) for name, own in network(stages[0]["inputs"]).items()}
+        assert shapes == {"kind": (256, 3), "price": (256, 1)}
+    gradients = [own.grad for own in stages[4]["model"].parameters() if own.requires_grad]
+    assert all(own is not None for own in gradients)
+
+
 def test_what_is_plugged_in_is_used(stages):
-    own, settings = stages[3]["own"], stages[3]["settings"]
+    own, settings = stages[5]["own"], stages[5]["settings"]
     assert own.score("price", "MAE").shape == (4,)
     assert np.isfinite(own.history["loss"]).any()
     assert own.combiner(0).__class__.__name__ == "EqualLosses"
