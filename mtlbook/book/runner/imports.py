@@ -39,9 +39,6 @@ SHOWING = (
 )
 """Modules and packages that no effect can depend on: they draw, ask, print, or execute."""
 
-WORDS = ("glossary.toml", "overview.toml", "registry.toml")
-"""Tables that no effect can depend on: a page computes with nothing that is downloaded."""
-
 MEASURING = ("id", "better", "relative", "smallest", "roles", "of")
 """What of a claim its record's numbers and verdict depend on; the rest are words."""
 
@@ -241,8 +238,6 @@ class Part:
     def of(self, table: Path) -> bytes:
         """The part of a table."""
         content = table.read_bytes()
-        if self.keys and table.name in WORDS:
-            return b""
         try:
             if table.name == "claims.toml":
                 claims = tomllib.loads(content.decode())["claim"]
@@ -251,7 +246,8 @@ class Part:
                 return content if json.loads(content)["section"] == self.section else b""
         except (KeyError, TypeError, ValueError):
             return content  # malformed: whoever reads it will say so
-        return content
+        # All others hold words, looks, and what can be downloaded: no effect depends on them.
+        return b"" if self.keys else content
 
     def _claims(self, claims: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for claim in claims:

@@ -166,6 +166,7 @@ def test_the_claims_that_a_page_names_count_and_all_where_it_reads_the_ledger(
         ("__init__.py", "", '"""Public names."""', False),  # which are lazy
         ("book/glossary.toml", "", "terms = []", False),
         ("data/registry.toml", "", "[school]", False),
+        ("README.md", "", "# The library", False),
         ("book/runner/worker.py", "", "x = 1", False),
         ("book/exercises/section_3_1.py", "", "x = 1", False),
         ("seldom.py", "", "x = 1", False),  # which an exercise alone needs
