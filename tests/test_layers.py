@@ -33,7 +33,13 @@ FLOORS: tuple[frozenset[str], ...] = (
 )
 METHODS = FLOORS[3]
 # A method stands alone, unless it is another's special case: (its folder, the other's).
-SPECIAL_CASES: frozenset[tuple[str, str]] = frozenset()
+SPECIAL_CASES = frozenset(
+    {
+        ("architectures", "sharing"),  # a relationship network is hard sharing with a prior
+        ("auxiliary", "balancing"),  # gated auxiliary gradients are weighed by their Gramian
+        ("balancing", "weighting"),  # IMTL is IMTL-L and IMTL-G
+    }
+)
 
 
 def floor(part: str) -> int:
