@@ -126,7 +126,7 @@ def test_no_import_is_relative() -> None:
         ({"training": {"tasks", "sharing"}, "book": {"statistics"}}, []),
         ({"sharing": {"training"}}, ["sharing imports training"]),
         ({"data": {"book"}}, ["data imports book"]),
-        ({"balancing": {"combiner", "weighting"}}, ["balancing imports weighting"]),
+        ({"weighting": {"combiner", "balancing"}}, ["weighting imports balancing"]),
         ({"training": {"statistics"}}, ["training imports statistics"]),
         ({"statistics": {"book"}}, ["statistics imports book"]),
     ],
