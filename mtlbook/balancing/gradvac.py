@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mtlbook.balancing.pcgrad import pairs, random_order
 from mtlbook.balancing.solving import gramian_of
 from mtlbook.combiner import Evidence, RandomCombiner
 from mtlbook.errors import UsageError
@@ -54,21 +55,13 @@ class GradVac(RandomCombiner):
 
     def weigh(self, evidence: Evidence) -> Float[Tensor, "*replicas tasks"]:
         """The weights of the original gradients in the sum of the changed ones."""
-        tasks = len(self.tasks)
         gramian = gramian_of(evidence, self).detach().double().cpu()
-        keys = [
-            torch.rand(tasks, tasks, generator=source, dtype=torch.float64)
-            for source in self.sources()
-        ]
-        order = torch.stack(keys).view(gramian.shape).argsort(-1)
-        labelled = evidence.labelled.cpu()
-        present = labelled & (gramian.diagonal(dim1=-2, dim2=-1) > 0)
-        pairs = present[..., None] & present[..., None, :]
-        changed, seen = align_in_order(
-            gramian.where(pairs, 0), order, self.targets.double().cpu(), self.rate
-        )
+        labelled, targets = evidence.labelled.cpu(), self.targets.double().cpu()
+        present = pairs(labelled & (gramian.diagonal(dim1=-2, dim2=-1) > 0))
+        order = random_order(self, gramian)
+        changed, seen = align_in_order(gramian.where(present, 0), order, targets, self.rate)
         if self.training:
-            self.targets = seen.where(pairs, self.targets.double().cpu()).to(self.targets)
+            self.targets = seen.where(present, targets).to(self.targets)
         return (changed * labelled[..., None]).sum(-2).to(evidence.losses)
 
 

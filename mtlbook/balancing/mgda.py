@@ -1,20 +1,15 @@
 """MGDA, the multiple-gradient descent algorithm: the shortest vector between the gradients."""
 
-from collections.abc import Sequence
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from scipy.optimize import nnls
-from torch import Tensor
 
-from mtlbook.balancing.solving import cosines, root, weights_by
-from mtlbook.combiner import Combiner, Evidence
-from mtlbook.tasks import Task
+from mtlbook.balancing.rule import GramianRule
+from mtlbook.balancing.solving import cosines, root
 
 
-class MGDA(Combiner):
+class MGDA(GramianRule):
     """The weights a of min ‖Σ_t a_t g_t‖² with a ≥ 0 and Σ_t a_t = 1.
 
     Désidéri (2012); Sener and Koltun (2018), equation 3. The combined gradient d has <g_t, d> ≥
@@ -27,17 +22,9 @@ class MGDA(Combiner):
         heads: whether heads follow their own losses, or the weighted ones as in the authors' code.
     """
 
-    gramian_at = "shared"
-
-    def __init__(
-        self, tasks: Sequence[Task | str], heads: Literal["weighted", "own"] = "own"
-    ) -> None:
-        super().__init__(tasks)
-        self.heads = heads
-
-    def weigh(self, evidence: Evidence) -> Float[Tensor, "*replicas tasks"]:
-        """The weights a of each replica."""
-        return weights_by(min_norm_weights, evidence, self)
+    def solve(self, gramian: Float[ndarray, "k k"]) -> Float[ndarray, " k"]:
+        """The weights a."""
+        return min_norm_weights(gramian)
 
 
 def min_norm_weights(gramian: Float[ndarray, "k k"]) -> Float[ndarray, " k"]:

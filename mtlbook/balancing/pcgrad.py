@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mtlbook.balancing.solving import gramian_of
@@ -40,20 +40,24 @@ class PCGrad(RandomCombiner):
 
     def weigh(self, evidence: Evidence) -> Float[Tensor, "*replicas tasks"]:
         """The weights of the original gradients in the sum of the changed ones."""
-        tasks = len(self.tasks)
-        keys = [
-            torch.rand(tasks, tasks, generator=source, dtype=torch.float64)
-            for source in self.sources()
-        ]
         gramian = gramian_of(evidence, self).detach().double().cpu()
         labelled = evidence.labelled.cpu()
-        order = torch.stack(keys).view(gramian.shape).argsort(-1)
-        changed = project_in_order(gramian * _pairs(labelled), order)
+        changed = project_in_order(gramian * pairs(labelled), random_order(self, gramian))
         return (changed * labelled[..., None]).sum(-2).to(evidence.losses)
 
 
-def _pairs(labelled: Tensor) -> Tensor:
-    return labelled[..., None] & labelled[..., None, :]
+def random_order(
+    rule: RandomCombiner, gramian: Float[Tensor, "*replicas tasks tasks"]
+) -> Int[Tensor, "*replicas tasks tasks"]:
+    """Row i the tasks in the order in which g_i meets them, drawn by a rule for this step."""
+    shape = gramian.shape[-2:]
+    keys = [torch.rand(shape, generator=each, dtype=torch.float64) for each in rule.sources()]
+    return torch.stack(keys).view(gramian.shape).argsort(-1)
+
+
+def pairs(tasks: Bool[Tensor, "*replicas tasks"]) -> Bool[Tensor, "*replicas tasks tasks"]:
+    """Which pairs consist of two of these tasks."""
+    return tasks[..., None] & tasks[..., None, :]
 
 
 def project_in_order(

@@ -26,27 +26,35 @@ def gramian_of(evidence: Evidence, combiner: Combiner) -> Float[torch.Tensor, "*
 
 
 def weights_by(
-    solve: Callable[[Float[ndarray, "k k"]], Float[ndarray, " k"]],
+    solve: Callable[..., Float[ndarray, " k"]],
     evidence: Evidence,
     combiner: Combiner,
+    *of_tasks: Float[torch.Tensor, "*r tasks"],
 ) -> Float[torch.Tensor, "*r tasks"]:
     """The weights that a solver finds for each replica, from its labelled tasks' Gramian.
 
     Computed in float64 on the CPU, whatever the precision and device of the training. Tasks
     without a label have weight 0. A replica whose Gramian is not finite gets NaN: it has diverged,
     and its neighbours have not.
+
+    Arguments:
+        solve: finds them from the Gramian and the numbers of each of `of_tasks`.
+        evidence: with the Gramian.
+        combiner: for which they are found.
+        *of_tasks: further numbers, one a task.
     """
     gramian = gramian_of(evidence, combiner)
     tasks = gramian.shape[-1]
     gramians = gramian.detach().double().cpu().numpy().reshape(-1, tasks, tasks)
     labelled = evidence.labelled.cpu().numpy().reshape(-1, tasks)
+    further = [own.double().cpu().numpy().reshape(-1, tasks) for own in of_tasks]
     weights = np.zeros(labelled.shape)
     for number, (own, known) in enumerate(zip(gramians, labelled, strict=True)):
         part = own[np.ix_(known, known)]
         if not np.isfinite(part).all():
             weights[number, known] = np.nan
         elif known.any():
-            weights[number, known] = solve(part)
+            weights[number, known] = solve(part, *(each[number, known] for each in further))
     return torch.from_numpy(weights).view(evidence.losses.shape).to(evidence.losses)
 
 

@@ -11,7 +11,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from mtlbook.balancing.mgda import min_norm_weights
-from mtlbook.balancing.solving import cosines, gramian_of
+from mtlbook.balancing.solving import cosines, gramian_of, weights_by
 from mtlbook.combiner import Combiner, Evidence
 from mtlbook.errors import UsageError
 from mtlbook.tasks import Task
@@ -69,21 +69,12 @@ class TaskTension(Combiner):
     def weigh(self, evidence: Evidence) -> Float[Tensor, "*replicas tasks"]:
         """The weights of d; then the step's norms count for the present window."""
         check_positive(self, evidence)
-        gramian = gramian_of(evidence, self).detach().double().cpu()
-        tasks = gramian.shape[-1]
-        labelled = evidence.labelled.cpu().reshape(-1, tasks).numpy()
-        tension = self._tension(evidence.losses.double().cpu()).reshape(-1, tasks).numpy()
-        weights = np.zeros(labelled.shape)
-        gramians = gramian.reshape(-1, tasks, tasks).numpy()
-        for number, (own, known) in enumerate(zip(gramians, labelled, strict=True)):
-            part = own[np.ix_(known, known)]
-            if not np.isfinite(part).all():
-                weights[number, known] = np.nan
-            elif known.any():
-                weights[number, known] = tensioned(part, tension[number, known])
+        tension = self._tension(evidence.losses.double().cpu())
+        weights = weights_by(tensioned, evidence, self, tension)
         if self.training:
+            gramian = gramian_of(evidence, self).detach().double().cpu()
             self._remember(gramian.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt())
-        return torch.from_numpy(weights).view(evidence.losses.shape).to(evidence.losses)
+        return weights
 
     def _tension(self, losses: Float[Tensor, "*r tasks"]) -> Float[Tensor, "*r tasks"]:
         """T of each task; 0 before two windows are over."""

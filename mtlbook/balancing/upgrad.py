@@ -1,20 +1,15 @@
 """UPGrad: each gradient is made to conflict with none, then their mean is taken."""
 
-from collections.abc import Sequence
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.optimize import nnls
-from torch import Tensor
 
-from mtlbook.balancing.solving import cosines, root, weights_by
-from mtlbook.combiner import Combiner, Evidence
-from mtlbook.tasks import Task
+from mtlbook.balancing.rule import GramianRule
+from mtlbook.balancing.solving import cosines, root
 
 
-class UPGrad(Combiner):
+class UPGrad(GramianRule):
     """The mean of the tasks' gradients, each projected onto the dual cone {d: <g_t, d> ≥ 0 ∀ t}.
 
     Quinton and Rey (2024), definition 3: what is projected is nearest to g_i among all vectors
@@ -26,17 +21,9 @@ class UPGrad(Combiner):
         heads: whether heads follow their own losses, or the weighted ones.
     """
 
-    gramian_at = "shared"
-
-    def __init__(
-        self, tasks: Sequence[Task | str], heads: Literal["weighted", "own"] = "own"
-    ) -> None:
-        super().__init__(tasks)
-        self.heads = heads
-
-    def weigh(self, evidence: Evidence) -> Float[Tensor, "*replicas tasks"]:
-        """The mean of the projections' weights, of each replica."""
-        return weights_by(lambda gramian: projections(gramian).mean(0), evidence, self)
+    def solve(self, gramian: Float[ndarray, "k k"]) -> Float[ndarray, " k"]:
+        """The mean of the projections' weights."""
+        return projections(gramian).mean(0)
 
 
 def projections(gramian: Float[ndarray, "k k"]) -> Float[ndarray, "k k"]:
