@@ -34,7 +34,7 @@ from math import inf, isfinite
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mtlbook.combiner import Combiner, Evidence
@@ -87,7 +87,7 @@ class PooledRows:
 
     @property
     def spread(self) -> float:
-        """s = σ² d: the main task's risk from n rows of its own is s / n."""
+        """The numerator s = σ² d of the main task's risk s / n from n rows of its own."""
         return self.noise**2 * self.inputs
 
     @property
@@ -112,7 +112,7 @@ class PooledRows:
 
     @property
     def most_rows(self) -> float:
-        """n + s / (2(1 − ρ)), which no number of related rows exceeds with λ*."""
+        """The limit n + s / (2(1 − ρ)) of the effective rows with λ*, for ever more related rows."""
         return self.rows + (self.spread / self.distance if self.distance else inf)
 
 

@@ -1,4 +1,4 @@
-r"""Home of a related task (section 7.1): rows of an auxiliary task whose features turn by a dial."""
+r"""Home of a related task (section 7.1): an auxiliary task whose features turn by a dial."""
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
@@ -58,8 +58,8 @@ def related_rows(
 
     Example:
         >>> made = related_rows(0, rows=5, cosine=0.7)
-        >>> made.data.inputs.shape, {name: int(own.sum()) for name, own in made.data.labelled.items()}
-        (torch.Size([10, 20]), {'main': 5, 'related': 5})
+        >>> made.data.inputs.shape, [int(own.sum()) for own in made.data.labelled.values()]
+        (torch.Size([10, 20]), [5, 5])
         >>> w, related = made.heads["main"], made.heads["related"]
         >>> round(float(w @ related), 6)
         0.7
@@ -106,9 +106,7 @@ def related_rows(
     return SyntheticDataset(data, noiseless, features, heads, least_loss=least)
 
 
-def _each(
-    what: str, given: float | Mapping[str, float], names: Sequence[str]
-) -> dict[str, float]:
+def _each(what: str, given: float | Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
     """A dial of each task, from one number or from a number for each."""
     if not isinstance(given, Mapping):
         return dict.fromkeys(names, float(given))
