@@ -112,7 +112,7 @@ class PooledRows:
 
     @property
     def most_rows(self) -> float:
-        """The limit n + s / (2(1 − ρ)) of the effective rows with λ*, for ever more related rows."""
+        """The limit n + s / (2(1 − ρ)) of the effective rows with λ*, for n′ without end."""
         return self.rows + (self.spread / self.distance if self.distance else inf)
 
 
