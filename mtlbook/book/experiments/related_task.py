@@ -30,7 +30,7 @@ from mtlbook.tasks import Task
 from mtlbook.training.context import Batch, StepContext
 from mtlbook.training.objective import Objective, task_losses
 from mtlbook.training.sampling import Balanced, RowsOf, Streams
-from mtlbook.training.selection import Selected
+from mtlbook.training.selection import Selected, select
 
 WEIGHTS = (1 / 64, 1 / 16, 1 / 4, 1.0)  # λ of losses summed over rows
 TRIALS = 16  # of the linear models
@@ -131,29 +131,25 @@ def joint(page: Page, setting: Setting, *weights: float) -> Selected:
 
 
 def with_own_stopping(
-    page: Page,
-    setting: Setting,
-    weights: Sequence[float] = WEIGHTS[1::2],
-    thresholds: Sequence[float] = THRESHOLDS,
+    page: Page, setting: Setting, thresholds: Sequence[float] = THRESHOLDS
 ) -> Selected:
     """As `joint`, but each auxiliary task stops on its own by its training and validation losses.
 
-    The trials are λ by ε by as many weight decays as make the joint one's number of trials.
+    The trials are four λ by two thresholds ε, at the last but one weight decay.
     """
-    each = len(setting.trials) // (len(weights) * len(thresholds))
     tried = crossed(
         {
-            f"λ {weight:g}, ε {threshold:g}": {
+            f"λ {setting.on_means(weight):g}, ε {threshold:g}": {
                 "combiner": TaskwiseEarlyStopping(
                     setting.main,
                     dict.fromkeys(setting.auxiliaries, setting.on_means(weight)),
                     threshold=threshold,
                 )
             }
-            for weight in weights
+            for weight in WEIGHTS
             for threshold in thresholds
         },
-        adamw_trials(setting.rates[-1:], setting.decays[-each:]),
+        adamw_trials(setting.rates[-1:], setting.decays[-2:-1]),
     )
     names = [setting.main, *setting.auxiliaries]
     example = setting.data(page.seeds[0])
@@ -195,6 +191,14 @@ def with_held_out(tasks: Sequence[Task]) -> Objective:
         return held_out_losses(training, held_out)
 
     return Objective((*plain.names, *auxiliaries), compute)
+
+
+def at_weight(chosen: Selected, setting: Setting, weight: float) -> Selected:
+    """The trials of one λ (of summed losses) alone, and the choice among them."""
+    name = f"λ {setting.on_means(weight):g},"
+    return select(
+        {trial: own for trial, own in chosen.fits.items() if trial.startswith(name)}, each_task=True
+    )
 
 
 def stopping_steps(chosen: Selected, main: str) -> Float[np.ndarray, "seeds auxiliaries"]:
