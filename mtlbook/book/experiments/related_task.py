@@ -32,9 +32,9 @@ from mtlbook.training.objective import Objective, task_losses
 from mtlbook.training.sampling import Balanced, RowsOf, Streams
 from mtlbook.training.selection import Selected, select
 
-WEIGHTS = (1 / 64, 1 / 16, 1 / 4, 1.0)  # λ of losses summed over rows
+WEIGHTS = (0.015, 0.06, 0.25, 1.0)  # λ of losses summed over rows
 TRIALS = 16  # of the linear models
-THRESHOLDS = (1.0, 10.0)  # ε of task-wise early stopping
+THRESHOLD = 10.0  # ε of task-wise early stopping
 VALIDATION, TEST = 200, 500
 
 
@@ -74,7 +74,7 @@ class Setting:
         return {
             "split": self.split,
             "steps": self.steps,
-            "validate_every": 15,
+            "validate_every": 20,
             "evaluate_on": ("validation", "test"),
             "activation": self.activation,
             "width": self.width,
@@ -88,6 +88,12 @@ class Setting:
     def trials(self) -> Trials:
         """Of one λ: two rates by four decays."""
         return adamw_trials(self.rates, self.decays)
+
+    def shared_trials(self, weights: int) -> Trials:
+        """Of each of several λ, so that all have as many as one λ has."""
+        if weights == 1:
+            return self.trials
+        return adamw_trials(self.rates[-1:], self.decays[-(len(self.trials) // weights) :])
 
 
 # Who is compared ------------------------------------------------------------------------------
@@ -114,9 +120,6 @@ def joint(page: Page, setting: Setting, *weights: float) -> Selected:
     two decays each.
     """
     weights = weights or WEIGHTS
-    tried = setting.trials
-    if len(weights) > 1:
-        tried = adamw_trials(setting.rates[-1:], setting.decays[-(len(tried) // len(weights)) :])
     return beside(
         page,
         mlp,
@@ -124,32 +127,29 @@ def joint(page: Page, setting: Setting, *weights: float) -> Selected:
         setting.main,
         setting.auxiliaries,
         values=[setting.on_means(weight) for weight in weights],
-        trials=tried,
+        trials=setting.shared_trials(len(weights)),
         sampler=Balanced(setting.batch),
         **setting.common,
     )
 
 
-def with_own_stopping(
-    page: Page, setting: Setting, thresholds: Sequence[float] = THRESHOLDS
-) -> Selected:
+def with_own_stopping(page: Page, setting: Setting) -> Selected:
     """As `joint`, but each auxiliary task stops on its own by its training and validation losses.
 
-    The trials are four λ by two thresholds ε, at the last but one weight decay.
+    The trials are those of `joint`: nothing differs but the rule.
     """
     tried = crossed(
         {
-            f"λ {setting.on_means(weight):g}, ε {threshold:g}": {
+            f"λ {setting.on_means(weight):g}": {
                 "combiner": TaskwiseEarlyStopping(
                     setting.main,
                     dict.fromkeys(setting.auxiliaries, setting.on_means(weight)),
-                    threshold=threshold,
+                    threshold=THRESHOLD,
                 )
             }
             for weight in WEIGHTS
-            for threshold in thresholds
         },
-        adamw_trials(setting.rates[-1:], setting.decays[-2:-1]),
+        setting.shared_trials(len(WEIGHTS)),
     )
     names = [setting.main, *setting.auxiliaries]
     example = setting.data(page.seeds[0])
@@ -264,6 +264,7 @@ def three_auxiliaries(*, rows: int = 50, times: int = 2) -> Setting:
         rows=rows,
         related_rows=times * rows,
         split=Holdout(times * rows, VALIDATION, TEST, labels={"main": rows}),
+        batch=16,
     )
 
 

@@ -13,10 +13,10 @@ Contestants, each with eight trials of AdamW in 200 steps, on a network with one
 tanh units, chosen and stopped by the validation loss of cadmium:
 
 * *single-task*: two learning rates by four weight decays;
-* *related*: four λ (1/64 to 1 for losses summed over rows) by two decays;
+* *related*: four λ (0.015 to 1 for losses summed over rows) by two decays;
 * *same rows*: the same, cobalt and copper known only where cadmium is: labels, but no rows;
 * *λ = 1*: each row counts alike; two rates by four decays;
-* *own stopping*: four λ by two thresholds ε of task-wise early stopping;
+* *own stopping*: as *related*, with task-wise early stopping;
 * *labels shuffled*: as *related*, cobalt and copper permuted among the places.
 
 Measured on the test rows: the `mean squared error` of cadmium in units of its training labels'
