@@ -18,10 +18,12 @@ from mtlbook.book.experiments.related_task import (
     Ridge,
     at_weight,
     constructed,
+    contestants,
+    costs,
     from_digits,
-    joint,
+    limiting_cases,
     measured_risks,
-    single,
+    measured_worth,
     stopping_steps,
     three_auxiliaries,
     with_held_out,
@@ -30,7 +32,7 @@ from mtlbook.book.experiments.related_task import (
 from mtlbook.book.page import Page
 from mtlbook.data.multi_task_data import Holdout
 from mtlbook.training.context import Batch, StepContext
-from mtlbook.training.sampling import Balanced, Mixed
+from mtlbook.training.sampling import Balanced
 
 
 @pytest.fixture
@@ -81,12 +83,11 @@ def test_a_ridge_model_alone_does_not_see_the_related_rows():
 
 def test_all_contestants_have_equal_trials_and_own_stopping_differs_by_its_rule_alone(page):
     setting = replace(from_digits(), **SMALL)
-    arms = [single(page, setting), joint(page, setting), joint(page, setting, 1.0)]
-    own = with_own_stopping(page, setting)
-    assert equal_trials(*arms, own) == 8
-    assert set(own.fits) == set(arms[1].fits)
+    arms = contestants(page, setting, stopping=True)
+    assert equal_trials(*arms.values()) == 8
+    assert set(arms["own stopping"].fits) == set(arms["related, λ chosen"].fits)
     for weight in WEIGHTS:
-        assert len(at_weight(arms[1], setting, weight).fits) == 2
+        assert len(at_weight(arms["related, λ chosen"], setting, weight).fits) == 2
 
 
 def test_without_a_stop_own_stopping_is_joint_training(page, monkeypatch):
@@ -131,11 +132,10 @@ def test_held_out_losses_are_those_of_their_streams_without_gradient():
 
 
 def test_a_weight_of_zero_is_single_task_training_to_the_bit(page):
-    def data(seed):
-        return related_rows(seed, rows=90, linear=False, same_rows=True).data
-
-    common = {"split": Holdout(30, 30, 30), "steps": 6, "sampler": Mixed(16)}
-    assert zero_weight_gap(page, mlp, data, "main", ["related"], **common) == 0.0
+    """And behind a linear trunk of full width no related task does anything."""
+    found = limiting_cases(page)
+    assert found["λ = 0"] == 0.0
+    assert found["linear trunk"] < 1e-12
 
 
 @pytest.mark.parametrize("made", [constructed(cosine=1.0), from_digits()])
@@ -143,6 +143,22 @@ def test_with_rows_of_its_own_a_weight_of_zero_leaves_the_rounding_of_another_ba
     """Products of 32 rows and of 16 are not rounded alike: there is nothing else."""
     common = {"split": made.split, "steps": 6, "sampler": Balanced(16)}
     assert zero_weight_gap(page, mlp, made.data, made.main, made.auxiliaries, **common) < 1e-13
+
+
+def test_the_auxiliary_head_is_what_training_costs_more():
+    """20 · 16 + 16 parameters of the layer, 16 + 1 of each head; 6 FLOPs a weight less inputs."""
+    found = costs(constructed(cosine=1.0))
+    assert found["single-task"]["parameters"] == 20 * 16 + 16 + 17
+    assert found["beside"]["parameters"] == found["single-task"]["parameters"] + 17
+    more = (own["training FLOPs an example"] for own in found.values())
+    assert [*more] == [4 * 320 + 6 * 16, 4 * 320 + 12 * 16]
+    assert [own["examples a step"] for own in found.values()] == [32, 64]
+
+
+def test_measured_effective_rows_are_those_of_the_formula():
+    own = PooledRows(rows=30, related_rows=60, cosine=0.6, inputs=6, noise=1.0)
+    found = measured_worth(range(8), own, own.best_weight, draws=100)
+    assert found.mean() == pytest.approx(own.effective_rows(), rel=0.08)
 
 
 def test_labels_of_the_settings_are_as_many_as_said():

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import nn
 
 from mtlbook.auxiliary.auxiliary_task import shuffled
+from mtlbook.auxiliary.linear_trunk import identity_gap
 from mtlbook.auxiliary.related_task import (
     HELD_OUT,
     PooledRows,
@@ -19,9 +20,15 @@ from mtlbook.auxiliary.related_task import (
     on_means,
 )
 from mtlbook.book.data.worlds.related_rows import INPUTS, related_rows
-from mtlbook.book.experiments.auxiliary_tasks import alone, beside
+from mtlbook.book.experiments.auxiliary_tasks import (
+    alone,
+    beside,
+    equal_trials,
+    zero_weight_gap,
+)
+from mtlbook.book.experiments.cost import cost
 from mtlbook.book.experiments.networks import mlp
-from mtlbook.book.experiments.training import Trials, adamw_trials, crossed, tuned
+from mtlbook.book.experiments.training import Trials, adamw, adamw_trials, crossed, tuned
 from mtlbook.book.page import Page
 from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
@@ -29,7 +36,7 @@ from mtlbook.randomness import generator, standard_normal
 from mtlbook.tasks import Task
 from mtlbook.training.context import Batch, StepContext
 from mtlbook.training.objective import Objective, task_losses
-from mtlbook.training.sampling import Balanced, RowsOf, Streams
+from mtlbook.training.sampling import Balanced, Mixed, RowsOf, Streams
 from mtlbook.training.selection import Selected, select
 
 WEIGHTS = (0.015, 0.06, 0.25, 1.0)  # λ of losses summed over rows
@@ -166,6 +173,25 @@ def with_own_stopping(page: Page, setting: Setting) -> Selected:
         objective=with_held_out([task for task in example.tasks if task.name in names]),
         **setting.common,
     )
+
+
+def contestants(page: Page, setting: Setting, *, stopping: bool = False) -> dict[str, Selected]:
+    """By name: the main task alone, beside the others with a chosen λ, and with λ = 1.
+
+    Arguments:
+        page: whose seeds and device are used.
+        setting: the data.
+        stopping: auxiliary tasks that stop on their own, too.
+    """
+    found = {
+        "single-task": single(page, setting),
+        "related, λ chosen": joint(page, setting),
+        "λ = 1": joint(page, setting, 1.0),
+    }
+    if stopping:
+        found["own stopping"] = with_own_stopping(page, setting)
+    equal_trials(*found.values())
+    return found
 
 
 def with_held_out(tasks: Sequence[Task]) -> Objective:
@@ -330,6 +356,49 @@ def measured_risks(
         torch.linalg.solve(gram + weight * gram2, moments + weight * moments2) for weight in weights
     ]
     return np.array([float((own - w).square().sum(-1).mean()) for own in found])
+
+
+def measured_worth(
+    seeds: Sequence[int], pooled_rows: PooledRows, weight: float, *, draws: int = 48
+) -> Float[np.ndarray, " seeds"]:
+    """The effective rows of the main task by each seed's `measured_risks`."""
+    risks = [measured_risks(seed, pooled_rows, [weight], draws=draws)[0] for seed in seeds]
+    return pooled_rows.spread / np.array(risks)
+
+
+# Limiting cases, and what it costs ------------------------------------------------------------
+
+
+def limiting_cases(page: Page) -> dict[str, float]:
+    """How far linear trunks, and λ = 0, move the main task's predictions; on the same rows."""
+
+    def data(seed: int) -> MultiTaskData:
+        return related_rows(seed, rows=300, cosine=0.7, same_rows=True).data
+
+    zero = zero_weight_gap(
+        page,
+        mlp,
+        data,
+        "main",
+        ["related"],
+        split=Holdout(100, 100, 100),
+        steps=20,
+        sampler=Mixed(32),
+        optimiser=adamw(0.01, 1.0),
+    )
+    return {"linear trunk": identity_gap(data(page.seeds[0]), "main"), "λ = 0": zero}
+
+
+def costs(setting: Setting) -> dict[str, dict[str, Any]]:
+    """Parameters and training FLOPs of the network alone, and beside the auxiliary tasks."""
+    data = setting.data(0)
+    few = torch.arange(4)
+    found = {}
+    for name, tasks in (("single-task", data.tasks[:1]), ("beside", data.tasks)):
+        own = data.subset(few, tasks=tasks)
+        network = mlp(own, 0, width=setting.width, activation=setting.activation).double()
+        found[name] = cost(network, own.inputs) | {"examples a step": setting.batch * len(tasks)}
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
