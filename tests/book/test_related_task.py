@@ -149,7 +149,7 @@ def test_the_auxiliary_head_is_what_training_costs_more():
     """20 · 16 + 16 parameters of the layer, 16 + 1 of each head; 6 FLOPs a weight less inputs."""
     found = costs(constructed(cosine=1.0))
     assert found["single-task"]["parameters"] == 20 * 16 + 16 + 17
-    assert found["beside"]["parameters"] == found["single-task"]["parameters"] + 17
+    assert found["beside a related task"]["parameters"] == found["single-task"]["parameters"] + 17
     more = (own["training FLOPs an example"] for own in found.values())
     assert [*more] == [4 * 320 + 6 * 16, 4 * 320 + 12 * 16]
     assert [own["examples a step"] for own in found.values()] == [32, 64]

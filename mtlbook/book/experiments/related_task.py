@@ -394,7 +394,7 @@ def costs(setting: Setting) -> dict[str, dict[str, Any]]:
     data = setting.data(0)
     few = torch.arange(4)
     found = {}
-    for name, tasks in (("single-task", data.tasks[:1]), ("beside", data.tasks)):
+    for name, tasks in (("single-task", data.tasks[:1]), ("beside a related task", data.tasks)):
         own = data.subset(few, tasks=tasks)
         network = mlp(own, 0, width=setting.width, activation=setting.activation).double()
         found[name] = cost(network, own.inputs) | {"examples a step": setting.batch * len(tasks)}
