@@ -21,6 +21,7 @@ from mtlbook.book.experiments.related_task import (
     contestants,
     costs,
     from_digits,
+    joint,
     limiting_cases,
     measured_risks,
     measured_worth,

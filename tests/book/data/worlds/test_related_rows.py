@@ -1,12 +1,14 @@
 """Rows of a related task, whose weights or features turn by a dial."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from mtlbook.book.data.worlds.related_rows import FEATURES, related_rows
 from mtlbook.errors import UsageError
 
-CLOSE = {"rtol": 0.0, "atol": 1e-12}
+CLOSE: dict[str, Any] = {"rtol": 0.0, "atol": 1e-12}
 
 
 @pytest.mark.parametrize("cosine", [-1.0, 0.0, 0.7, 1.0])
