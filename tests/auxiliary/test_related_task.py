@@ -198,6 +198,7 @@ def test_replicas_stop_as_they_would_alone():
     losses = torch.rand(40, 3, 5, generator=source, dtype=torch.float64)
     losses[:, :, 3:] += torch.linspace(0, 1, 40, dtype=torch.float64)[:, None, None]
     together = rule(threshold=3.0, every=2).replicated([0, 1, 2]).double()
+    assert isinstance(together, TaskwiseEarlyStopping)
     apart = [rule(threshold=3.0, every=2) for _ in range(3)]
     for of_step in losses:
         joint = together(of_step)

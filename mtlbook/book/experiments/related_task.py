@@ -231,7 +231,7 @@ def stopping_steps(chosen: Selected, main: str) -> Float[np.ndarray, "seeds auxi
     """When each auxiliary task stopped in each seed's chosen network; NaN where it did not."""
     found = []
     for seed, name in chosen.choices[main].items():
-        combiner = chosen.fits[name].combiner(int(str(seed)))
+        combiner = chosen.fits[str(name)].combiner(int(str(seed)))
         assert isinstance(combiner, TaskwiseEarlyStopping)
         found.append(combiner.stopped_at.double().numpy())
     steps = np.array(found)
