@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from mtlbook.auxiliary.auxiliary_task import add_auxiliary
 from mtlbook.data.multi_task_data import MultiTaskData
 from mtlbook.errors import UsageError
-from mtlbook.tasks import Task
+from mtlbook.tasks import Numbers, Task
 
 ROLES = ("input", "output", "nothing")
 
@@ -124,41 +124,43 @@ def imputed(
 def pseudo_labelled(
     data: MultiTaskData,
     main: str,
-    predictions: Float[Tensor, "rows outputs"],
+    labels: Float[Tensor, "rows outputs"],
     rows: Bool[Tensor, " rows"],
     name: str = "pseudo",
 ) -> MultiTaskData:
-    """The main task alone, and the same task once more, with predictions for labels.
+    """The main task alone, and once more under another name with predictions for labels.
 
-    Train it with one head for both names (`tied`), and (1 − w, w) for the losses' weights.
+    Train a network that is `Tied` on it, with weights (1 − w, w) of the two losses.
 
     Arguments:
         data: whose inputs are those without the features.
-        main: the task that was predicted.
-        predictions: of the network that had the features as inputs, for every row.
-        rows: that get a pseudo-label: training rows, without a label of the main task.
+        main: the task that was predicted, a regression or a binary one.
+        labels: for every row what the network that had the features as inputs predicts: values,
+            or probabilities.
+        rows: that get a pseudo-label: training rows without a label of the main task, and for a
+            split the rows to validate and test on, whose pseudo-labels nobody learns from.
         name: of the second task.
 
     Raises:
-        UsageError: for a main task that is none or no regression, rows of which some are labelled,
-            or no row.
+        UsageError: for a main task of another kind or that the data do not have, for no row, and
+            where every row with a label gets a prediction in its place.
     """
     own = next((task for task in data.tasks if task.name == main), None)
-    if own is None or own.likelihood != "gaussian":
+    if own is None or not isinstance(own.targets, Numbers):
         raise UsageError(
-            f"Pseudo-labels are the predictions of a regression among {[t.name for t in data.tasks]}"
-            f": {main!r} is none."
+            "Pseudo-labels are numbers: they are for a regression or a binary task among "
+            f"{[task.name for task in data.tasks]}, and {main!r} is none."
         )
-    if not rows.any() or bool((rows & data.labelled[main]).any()):
+    if not rows.any() or not (data.labelled[main] & ~rows).any():
         raise UsageError(
-            f"Pseudo-labels are for rows without a label of task {main!r}, at least one: "
-            f"{int((rows & data.labelled[main]).sum())} of {int(rows.sum())} rows have one."
+            f"Of {data.rows} rows {int(rows.sum())} get a pseudo-label: take some that have no label "
+            f"of task {main!r}, and leave those to learn from that have one."
         )
-    again = Task.regression(name, outputs=own.outputs)
-    targets = {main: data.targets[main], name: predictions.detach().to(data.targets[main].dtype)}
-    return MultiTaskData.partial(
-        [own, again], data.inputs, targets, {main: data.labelled[main], name: rows}
-    )
+    # A probability is a label that no binary task would take.
+    again = Task.custom(name, own.outputs, own.example_loss, own.metric, targets=Numbers())
+    targets = {main: data.targets[main], name: labels.detach().to(data.targets[main].dtype)}
+    marks = {main: data.labelled[main], name: rows}
+    return MultiTaskData.partial([own, again], data.inputs, targets, marks)
 
 
 class Tied(nn.Module):

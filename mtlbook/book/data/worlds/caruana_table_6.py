@@ -1,8 +1,8 @@
 r"""Home of predicting inputs (section 7.6): Caruana's Table 6, its noise, and a shift.
 
-Two numbers $A$ and $B$ reach the learner as 20 bits. The target is $\sigma(A + B)$, and there is a
-feature more, that can be an input, an output, or nothing: it stands in the last columns of the
-inputs, and `predicting_inputs.Features` says what becomes of it.
+Two numbers $A$ and $B$ reach the learner as 20 bits. The target is $\sigma(A + B)$, or a label of
+that probability, and there are features more, that can be inputs, outputs, or nothing: they stand
+in the last columns of the inputs, and `predicting_inputs.Features` says what becomes of them.
 """
 
 from typing import Literal
@@ -19,7 +19,7 @@ from mtlbook.tasks import Task
 
 BITS, LIMIT = 10, 5.0
 SPREAD = LIMIT / 3**0.5  # the standard deviation of A, and of B
-MAIN = "f1"
+MAIN, LABEL = "f1", "label"
 
 Pairs = Float[Tensor, "rows 2"]
 
@@ -48,16 +48,26 @@ def caruana_table_6(seed: int, *, rows: int, related: bool = True) -> SyntheticD
     check_counts(rows=rows)
     pairs = _uniform(seed, rows, "A and B")
     about = pairs if related else _uniform(seed, rows, "other numbers")
-    return _wrapped(pairs, torch.sigmoid(about[:, :1] - about[:, 1:]))
+    target = torch.sigmoid(pairs.sum(1, keepdim=True))
+    main = Task.regression(MAIN, metric="root mean squared error")
+    feature = torch.sigmoid(about[:, :1] - about[:, 1:])
+    return _wrapped(main, pairs, feature, target, target, 0.0)
 
 
 def noisy_features(
-    seed: int, *, rows: int, noise: float, related: bool = True, shift: float = 0.0
+    seed: int,
+    *,
+    rows: int,
+    noise: float,
+    copies: int = 1,
+    related: bool = True,
+    shift: float = 0.0,
 ) -> SyntheticDataset:
-    r"""The same target, and $A$ and $B$ themselves as two features, each with noise.
+    r"""A label with the probability $\sigma(A + B)$, and $A$ and $B$ as two features, with noise.
 
     After Caruana and de Sa (1997): a feature is $A + s\,\mathrm{sd}(A)\,\varepsilon$ with a noise
-    scale $s$ and standard normal $\varepsilon$, the other one the same of $B$.
+    scale $s$ and standard normal $\varepsilon$, the other one the same of $B$. Here the label is
+    drawn, 0 or 1: a row's label says less about the two numbers than a good feature does.
 
     Arguments:
         seed: of everything drawn.
@@ -65,16 +75,16 @@ def noisy_features(
         noise: $s$, in standard deviations of the feature. 0 gives $A$ and $B$ away.
         related: False is the negative control: features of two other numbers.
         shift: the dial t of rows out of distribution, 0 for none: the noise is $(1 + t)$ times as
-            large, and the numbers are drawn so that $A$ is large more often and $B$ small, as
-            $A = 5 (2 U^{1/(1+t)} - 1)$ and $B = -5 (2 U^{1/(1+t)} - 1)$ with uniform $U$.
+            large, and large $A$ and small $B$ are more frequent, $A = 5 (2 U^{1/(1+t)} - 1)$ and
+            $B = -5 (2 U^{1/(1+t)} - 1)$ with uniform $U$.
 
     Returns:
-        The regression `f1`, on 22 inputs of which the last two are the features.
+        The binary task `label`, on 22 inputs of which the last two are the features.
 
     Example:
         >>> made = noisy_features(0, rows=4, noise=0.0)
         >>> A_plus_B = made.data.inputs[:, 20:].sum(1, keepdim=True)
-        >>> bool((torch.sigmoid(A_plus_B) - made.data.targets["f1"]).abs().max() < 1e-12)
+        >>> torch.equal(torch.sigmoid(A_plus_B), made.noiseless["label"])
         True
     """
     check_counts(rows=rows)
@@ -84,8 +94,20 @@ def noisy_features(
     kind = "shifted" if shift else "as they are"
     pairs = _uniform(seed, rows, "A and B", kind, shift=shift)
     about = pairs if related else _uniform(seed, rows, "other numbers", kind, shift=shift)
-    error = standard_normal(generator(seed, "table 6", "noise", kind), rows, 2)
-    return _wrapped(pairs, about + noise * (1 + shift) * SPREAD * error)
+    error = standard_normal(generator(seed, "table 6", "noise", kind), rows, 2 * copies)
+    probability = torch.sigmoid(pairs.sum(1, keepdim=True))
+    draw = torch.rand(
+        rows, 1, generator=generator(seed, "table 6", "label", kind), dtype=torch.float64
+    )
+    entropy = torch.special.entr(probability) + torch.special.entr(1 - probability)
+    return _wrapped(
+        Task.binary(LABEL, metric="error rate"),
+        pairs,
+        about.repeat(1, copies) + noise * (1 + shift) * SPREAD * error,
+        (draw < probability).double(),
+        probability,
+        float(entropy.mean()),
+    )
 
 
 def coded(values: Float[Tensor, " rows"]) -> Float[Tensor, "rows bits"]:
@@ -116,9 +138,16 @@ def _uniform(
     return LIMIT * (2 * ((moved * steps).floor().clamp(max=steps - 1) + 0.5) / steps - 1)
 
 
-def _wrapped(pairs: Pairs, features: Float[Tensor, "rows features"]) -> SyntheticDataset:
-    main = Task.regression(MAIN, metric="root mean squared error")
-    target = torch.sigmoid(pairs.sum(1, keepdim=True))
+def _wrapped(
+    main: Task,
+    pairs: Pairs,
+    features: Float[Tensor, "rows features"],
+    target: Float[Tensor, "rows 1"],
+    noiseless: Float[Tensor, "rows 1"],
+    least_loss: float,
+) -> SyntheticDataset:
     inputs = torch.cat([coded(pairs[:, 0]), coded(pairs[:, 1]), features], dim=1)
-    data = MultiTaskData.multi_label([main], inputs, {MAIN: target})
-    return SyntheticDataset(data, noiseless={MAIN: target}, least_loss={MAIN: 0.0})
+    data = MultiTaskData.multi_label([main], inputs, {main.name: target})
+    return SyntheticDataset(
+        data, noiseless={main.name: noiseless}, least_loss={main.name: least_loss}
+    )
