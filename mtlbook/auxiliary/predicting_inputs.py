@@ -25,7 +25,6 @@ and gives nothing back; and where the trunk is linear and wide enough an output 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -153,8 +152,8 @@ def pseudo_labelled(
         )
     if not rows.any() or not (data.labelled[main] & ~rows).any():
         raise UsageError(
-            f"Of {data.rows} rows {int(rows.sum())} get a pseudo-label: take some that have no label "
-            f"of task {main!r}, and leave those to learn from that have one."
+            f"Of {data.rows} rows {int(rows.sum())} get a pseudo-label: take some that have no "
+            f"label of task {main!r}, and leave those to learn from that have one."
         )
     # A probability is a label that no binary task would take.
     again = Task.custom(name, own.outputs, own.example_loss, own.metric, targets=Numbers())

@@ -63,7 +63,7 @@ def noisy_features(
     related: bool = True,
     shift: float = 0.0,
 ) -> SyntheticDataset:
-    r"""A label with the probability $\sigma(A + B)$, and $A$ and $B$ as two features, with noise.
+    r"""A label with the probability $\sigma(A + B)$, and $A$ and $B$ as features, with noise.
 
     After Caruana and de Sa (1997): a feature is $A + s\,\mathrm{sd}(A)\,\varepsilon$ with a noise
     scale $s$ and standard normal $\varepsilon$, the other one the same of $B$. Here the label is
@@ -73,13 +73,14 @@ def noisy_features(
         seed: of everything drawn.
         rows: examples; the first rows are the same for any number.
         noise: $s$, in standard deviations of the feature. 0 gives $A$ and $B$ away.
+        copies: of both features, each with noise of its own.
         related: False is the negative control: features of two other numbers.
         shift: the dial t of rows out of distribution, 0 for none: the noise is $(1 + t)$ times as
             large, and large $A$ and small $B$ are more frequent, $A = 5 (2 U^{1/(1+t)} - 1)$ and
             $B = -5 (2 U^{1/(1+t)} - 1)$ with uniform $U$.
 
     Returns:
-        The binary task `label`, on 22 inputs of which the last two are the features.
+        The binary task `label`, on the 20 bits and behind them the features, A, B, A, B, ….
 
     Example:
         >>> made = noisy_features(0, rows=4, noise=0.0)
@@ -131,7 +132,9 @@ def _uniform(
     shift: float = 0.0,
 ) -> Pairs:
     """A and B: the middles of the intervals that their codes tell apart."""
-    drawn = torch.rand(rows, 2, generator=generator(seed, "table 6", what, *kind), dtype=torch.float64)
+    drawn = torch.rand(
+        rows, 2, generator=generator(seed, "table 6", what, *kind), dtype=torch.float64
+    )
     moved = drawn ** (1 / (1 + shift))
     moved = torch.stack([moved[:, 0], 1 - moved[:, 1]], dim=1) if shift else drawn
     steps = 2**BITS
