@@ -52,6 +52,7 @@ class Features:
             stays among the inputs, and for a name that is already a task's.
 
     Example:
+        >>> import torch
         >>> rows = torch.arange(12.0).view(4, 3).square()
         >>> data = MultiTaskData.multi_label([Task.regression("y")], rows, {"y": rows[:, :1].sin()})
         >>> asked = Features({"lab": 2}, "output").of(data)
@@ -110,6 +111,7 @@ def imputed(
         training: the rows that the means are taken from.
 
     Example:
+        >>> import torch
         >>> imputed(torch.tensor([[1.0, 2.0], [3.0, 6.0], [5.0, 9.0]]), [1], torch.tensor([0, 1]))
         tensor([[1., 4.],
                 [3., 4.],
@@ -171,6 +173,7 @@ class Tied(nn.Module):
         name: under which its prediction stands once more.
 
     Example:
+        >>> import torch
         >>> from mtlbook.sharing.hard import HardSharing
         >>> network = HardSharing(lambda: [nn.Linear(2, 4)], {"y": nn.Linear(4, 1)})
         >>> sorted(Tied(network, "y")(torch.ones(3, 2)))

@@ -266,7 +266,7 @@ def in_n_out(
         shares: w of the pseudo-labels' loss.
     """
     many, few = shifted.many, shifted.few
-    half = {"steps": few.steps // 2, "validate_every": few.steps // 30}
+    half: dict[str, Any] = {"steps": few.steps // 2, "validate_every": max(1, few.steps // 30)}
     before = train(
         page,
         network,

@@ -88,7 +88,7 @@ def noisy_features(
         >>> torch.equal(torch.sigmoid(A_plus_B), made.noiseless["label"])
         True
     """
-    check_counts(rows=rows)
+    check_counts(rows=rows, copies=copies)
     check_noise(noise)
     if not 0 <= shift < float("inf"):
         raise UsageError(f"shift must be a number of at least 0, not {shift}.")
