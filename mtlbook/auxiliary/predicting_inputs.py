@@ -40,6 +40,9 @@ ROLES = ("input", "output", "nothing")
 class Features:
     """What becomes of some columns of flat inputs: inputs, outputs, or nothing.
 
+    Outputs are further tasks, and a random split depends on the tasks' names: to compare roles on
+    the same rows, split before (`Consecutive`).
+
     Attributes:
         columns: the number of each feature's column, by the feature's name.
         role: `input` leaves them where they are, `output` takes them out of the inputs and makes

@@ -1,8 +1,6 @@
 """Section 7.6's contestants at a small size."""
 
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +12,13 @@ from mtlbook.book.experiments import predicting_inputs as experiment
 from mtlbook.book.experiments.auxiliary_tasks import equal_trials, zero_weight_gap
 from mtlbook.book.experiments.results import trained_network
 from mtlbook.book.experiments.training import adam, train
+from mtlbook.book.page import Page
 from mtlbook.training.sampling import Mixed
 
-PAGE: Any = SimpleNamespace(seeds=[7000, 7001], device="cpu", section="7.6")
+
+@pytest.fixture(scope="module")
+def page():
+    return Page("7.6", {"seeds": 2, "first_seed": 7000, "device": "cpu"})
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +27,21 @@ def small():
     return replace(world, steps=15)
 
 
-def test_all_roles_have_equal_trials_and_their_own_inputs(small):
-    arms = {role: experiment.contestant(PAGE, small, role) for role in experiment.ROLES}
+def test_all_roles_have_equal_trials_and_their_own_inputs(page, small):
+    arms = {role: experiment.contestant(page, small, role) for role in experiment.ROLES}
     assert equal_trials(*arms.values()) == 4
     widths = {
         role: trained_network(arm, 7000).trunk[0][0].in_features for role, arm in arms.items()
     }
     assert widths == {"input": 28, "output": 20, "nothing": 20}
-    missing = experiment.missing_at_test(PAGE, small, arms["input"])
+    missing = experiment.missing_at_test(page, small, arms["input"])
     assert missing.shape == (2,)
     assert (missing != arms["input"].score(LABEL, "loss")).all()
 
 
-def test_a_weight_of_zero_is_single_task_training_to_the_bit(small):
+def test_a_weight_of_zero_is_single_task_training_to_the_bit(page, small):
     gap = zero_weight_gap(
-        PAGE,
+        page,
         experiment.network,
         small.of("output"),
         LABEL,
@@ -69,6 +71,18 @@ def test_table_6_has_caruanas_sizes():
     assert all(bool(((own > 0) & (own < 1)).all()) for own in shares.values())
 
 
+def test_all_roles_have_the_same_rows_of_a_table():
+    world = experiment.diabetes()
+    splits = {role: world.split.draw(world.of(role)(7000), 7000) for role in experiment.ROLES}
+    for part in ("train", "validation", "test"):
+        rows = [getattr(own, part) for own in splits.values()]
+        assert torch.equal(rows[0], rows[1])
+        assert torch.equal(rows[0], rows[2])
+    targets = [world.of(role)(7000).targets["progression"] for role in experiment.ROLES]
+    assert torch.equal(targets[0], targets[1])
+    assert not torch.equal(targets[0], world.data(7001).targets["progression"])
+
+
 @pytest.fixture(scope="module")
 def shifted():
     return experiment.Shifted(
@@ -89,19 +103,20 @@ def test_rows_of_a_shift_stand_where_they_are_said_to(shifted):
     assert many.inputs[50:80, 0].mean() > many.inputs[20:50, 0].mean()
 
 
-def test_in_n_out_at_a_tiny_size(shifted):
-    given = experiment.contestant(PAGE, replace(shifted.few, steps=6), "input")
-    found = experiment.in_n_out(PAGE, shifted, given, shares=(0.5, 0.8))
+def test_in_n_out_at_a_tiny_size(page, shifted):
+    given = experiment.contestant(page, replace(shifted.few, steps=6), "input")
+    found = experiment.in_n_out(page, shifted, given, shares=(0.5, 0.8))
     assert set(found) == {"output, pre-trained", "In-N-Out"}
+    found["all rows"] = experiment.outputs_of_all_rows(page, shifted)
     assert equal_trials(*found.values()) == 4
     assert isinstance(trained_network(found["In-N-Out"], 7000), Tied)
     for arm in found.values():
-        losses = experiment.losses_by_part(PAGE, shifted, arm)
+        losses = experiment.losses_by_part(page, shifted, arm)
         both = (losses["in"] + losses["out"]) / 2
         np.testing.assert_allclose(both, arm.score(LABEL, "loss"), rtol=1e-9)
 
 
-def test_tied_networks_train_together_as_one_by_one(shifted):
+def test_tied_networks_train_together_as_one_by_one(page):
     """The same head under two names, for all seeds at once and for each by itself."""
     data = experiment.with_noise(1.0, rows=20).of("nothing")
 
@@ -115,7 +130,7 @@ def test_tied_networks_train_together_as_one_by_one(shifted):
         "stopping": None,
         "optimiser": adam(0.03),
     }
-    together, apart = (train(PAGE, build, data, vectorise=own, **settings) for own in (True, False))
+    together, apart = (train(page, build, data, vectorise=own, **settings) for own in (True, False))
     np.testing.assert_allclose(
         together.predictions[LABEL], apart.predictions[LABEL], rtol=0, atol=1e-12
     )

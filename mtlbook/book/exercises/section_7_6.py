@@ -9,7 +9,7 @@ from torch import Tensor
 from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 
 
-def crossing_noise(p: float, n: float) -> float:
+def crossing_noise(p: int, n: int) -> float:
     """Input: s² / (1 + s²), output: s² p / n; equal where 1 + s² = n / p."""
     return n / p - 1
 
@@ -25,7 +25,7 @@ def crossing_noise(p: float, n: float) -> float:
         "s² / (1 + s²) = s² p / n: divide by s².",
     ),
 )
-def check_crossing_noise(answer: Callable[[float, float], float]) -> None:
+def check_crossing_noise(answer: Callable[[int, int], float]) -> None:
     """Accept n / p − 1."""
     for p, n in ((20, 50), (10, 200), (3, 7)):
         found, expected = float(answer(p, n)), n / p - 1

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from mtlbook.auxiliary.auxiliary_task import add_auxiliary
 from mtlbook.auxiliary.predicting_inputs import Features, Tied, imputed, pseudo_labelled
 from mtlbook.book.data.worlds.caruana_table_6 import (
     BITS,
@@ -26,7 +27,8 @@ from mtlbook.book.experiments.training import adam, train, tuned
 from mtlbook.book.page import Page
 from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import Consecutive, Holdout, MultiTaskData
-from mtlbook.data.scaling import scaled, standardised
+from mtlbook.data.scaling import RawTable, scaled, standardised
+from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
 from mtlbook.training.sampling import Balanced, Mixed
@@ -174,17 +176,24 @@ def with_noise(noise: float, *, related: bool = True, rows: int = 50) -> Setting
     return Setting(data=data, main=LABEL, columns=NOISY, split=split)
 
 
+def mixed_rows(table: MultiTaskData | RawTable, split: Consecutive, seed: int) -> MultiTaskData:
+    """A table's rows in a random order, as many as the split has, in units of its training rows.
+
+    A random split depends on the names of the tasks that a row is labelled for, and features as
+    outputs are further tasks: in this order all roles have the same rows.
+    """
+    whole = table.filled() if isinstance(table, RawTable) else table
+    wanted = split.train + split.validation + split.test
+    order = torch.randperm(whole.rows, generator=generator(seed, "mixed rows"))
+    return scaled(whole.subset(order[:wanted]), split, seed)
+
+
 def diabetes(rows: int = 60) -> Setting:
     """The progression of diabetes from age, sex, weight and blood pressure; six blood values."""
-    split = Holdout(train=rows, validation=100, test=250)
+    split = Consecutive(train=rows, validation=100, test=250)
     table = embedded.diabetes()
-
-    @cache
-    def data(seed: int) -> MultiTaskData:
-        return scaled(table, split, seed)
-
     return Setting(
-        data=data,
+        data=cache(partial(mixed_rows, table, split)),
         main=table.tasks[0].name,
         columns=SERUM,
         split=split,
@@ -324,6 +333,33 @@ def in_n_out(
             **many.training | half | {"sampler": Balanced(shifted.labelled)},
         ),
     }
+
+
+def outputs_of_all_rows(page: Page, shifted: Shifted) -> Selected:
+    """The labels beside the features of all rows: the same rows as In-N-Out, and one training.
+
+    A step has as many labelled rows as the others' and as many rows for the features, which are the
+    outputs of one task: λ counts each feature as it does elsewhere.
+    """
+    many = shifted.many
+
+    @cache
+    def data(seed: int) -> MultiTaskData:
+        whole = many.data(seed)
+        values = whole.inputs[:, list(NOISY.values())]
+        together = Task.regression("features", outputs=len(NOISY))
+        return add_auxiliary(many.of("nothing")(seed), together, values)
+
+    return beside(
+        page,
+        network,
+        data,
+        LABEL,
+        ["features"],
+        values=[len(NOISY) * weight for weight in many.weights],
+        trials=many.trials(many.rates[-1:]),
+        **many.training | {"sampler": Balanced(shifted.labelled)},
+    )
 
 
 def losses_by_part(

@@ -20,8 +20,7 @@ Two minutes on one core. Fixed after pilots on seeds from 7000.
 
 from collections.abc import Sequence
 from functools import cache
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import torch
@@ -31,26 +30,29 @@ from mtlbook.book.experiments.predicting_inputs import (
     Setting,
     contestant,
     missing_at_test,
+    mixed_rows,
     table_6,
 )
 from mtlbook.book.page import Page
 from mtlbook.data import mulan
-from mtlbook.data.multi_task_data import Holdout, MultiTaskData
-from mtlbook.data.scaling import scaled
+from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
+from mtlbook.errors import UsageError
 
 SECTION = "7.6"
 DATA = ("mulan_mtr",)
 SEEDS = 64
 
 WIDTHS = (16, 128)
-SPLIT = Holdout(train=100, validation=100, test=159)
+SPLIT = Consecutive(train=100, validation=100, test=159)
 METALS = {"Cr": 11, "Ni": 12, "Pb": 13, "Zn": 14}
 
 
 def run(seeds: Sequence[int], device: str, steps: int | None = None) -> pd.DataFrame:
     """Columns seed, data, width, role, metric and value."""
-    # All that the contestants read of a page.
-    bench = cast(Page, SimpleNamespace(seeds=list(seeds), device=device, section=SECTION))
+    # The contestants read their seeds and device from a page, which counts them up from the first.
+    if list(seeds) != list(range(seeds[0], seeds[0] + len(seeds))):
+        raise UsageError(f"The seeds of this study follow one another: {list(seeds)} do not.")
+    bench = Page(SECTION, {"seeds": len(seeds), "first_seed": seeds[0], "device": device})
     rows: list[dict[str, Any]] = []
     for width in WIDTHS:
         setting = table_6(width=width, steps=steps or 600)
@@ -76,7 +78,7 @@ def jura(steps: int) -> Setting:
 
     @cache
     def data(seed: int) -> MultiTaskData:
-        whole = scaled(table, SPLIT, seed)
+        whole = mixed_rows(table, SPLIT, seed)
         return whole.subset(torch.arange(whole.rows), tasks=[cadmium])
 
     return Setting(data=data, main=cadmium.name, columns=METALS, split=SPLIT, steps=steps)

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
 from mtlbook.book import exercises
+from mtlbook.book.exercises.section_7_6 import crossing_noise
 
 
 def with_the_copy(inputs, columns, training):
@@ -47,10 +49,6 @@ def test_a_wrong_answer_is_rejected_with_a_hint(id, answer, hint):  # noqa: A002
 
 def test_the_crossing_is_that_of_simulated_errors():
     """z = g + s ε as an input, and s² p / n, by Monte Carlo at the reference's s²."""
-    import numpy as np
-
-    from mtlbook.book.exercises.section_7_6 import crossing_noise
-
     p, n = 20, 50
     s = crossing_noise(p, n) ** 0.5
     g, e = np.random.default_rng(0).standard_normal((2, 200_000))
