@@ -122,7 +122,7 @@ def test_the_self_training_gradient_is_that_of_its_equation(binary):
         ]
     )
     rule(losses).backward()
-    gradients = [parameter.grad.clone() for parameter in network.parameters()]
+    gradients = [parameter.grad for parameter in network.parameters()]
     network.zero_grad()
     predicted = network(data.inputs)["y"][:, 0]
     total = torch.zeros((), dtype=torch.float64)

@@ -31,7 +31,7 @@ def test_all_roles_have_equal_trials_and_their_own_inputs(page, small):
     arms = {role: experiment.contestant(page, small, role) for role in experiment.ROLES}
     assert equal_trials(*arms.values()) == 4
     widths = {
-        role: trained_network(arm, 7000).trunk[0][0].in_features for role, arm in arms.items()
+        role: next(trained_network(arm, 7000).parameters()).shape[1] for role, arm in arms.items()
     }
     assert widths == {"input": 28, "output": 20, "nothing": 20}
     missing = experiment.missing_at_test(page, small, arms["input"])

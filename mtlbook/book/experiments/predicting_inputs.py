@@ -93,6 +93,10 @@ class Setting:
             "evaluate_on": ("validation", "test"),
         }
 
+    def trained(self, **other: Any) -> dict[str, Any]:
+        """The same with some settings in place of these."""
+        return self.training | other
+
 
 def network(data: MultiTaskData, seed: int, *, width: int) -> HardSharing:  # noqa: ARG001
     """One hidden layer of tanh units and a head a task, logistic where the target is a share."""
@@ -283,12 +287,13 @@ def in_n_out(
         tasks=list(NOISY),
         optimiser=adam(few.rates[-1], few.penalties[0]),
         stopping="sum",
-        **many.training | half | {"sampler": Mixed(100)},
+        **many.trained(sampler=Mixed(100), **half),
     )
 
     def start(model: nn.Module, seed: int) -> None:
         own = model.network if isinstance(model, Tied) else model
-        own.trunk.load_state_dict(before.model(seed).trunk.state_dict())
+        trained = before.model(seed).get_submodule("trunk")
+        own.get_submodule("trunk").load_state_dict(trained.state_dict())
 
     @cache
     def pseudo(seed: int) -> MultiTaskData:
@@ -321,7 +326,7 @@ def in_n_out(
             LABEL,
             trials=after,
             start=start,
-            **few.training | half,
+            **few.trained(**half),
         ),
         "In-N-Out": tuned(
             page,
@@ -330,7 +335,7 @@ def in_n_out(
             second,
             stopping=LABEL,
             start=start,
-            **many.training | half | {"sampler": Balanced(shifted.labelled)},
+            **many.trained(sampler=Balanced(shifted.labelled), **half),
         ),
     }
 
@@ -358,7 +363,7 @@ def outputs_of_all_rows(page: Page, shifted: Shifted) -> Selected:
         ["features"],
         values=[len(NOISY) * weight for weight in many.weights],
         trials=many.trials(many.rates[-1:]),
-        **many.training | {"sampler": Balanced(shifted.labelled)},
+        **many.trained(sampler=Balanced(shifted.labelled)),
     )
 
 

@@ -20,9 +20,10 @@ def soil(name: str) -> RawTable:
     """15 inputs, of which the last four go with the target, and three targets."""
     assert name == "jura"
     inputs = 5 + 2 * torch.randn(60, 15, generator=generator(0, "soil"), dtype=torch.float64)
-    targets = dict.fromkeys(("Cd", "Co", "Cu"), 3 * inputs[:, 11:12] + inputs[:, :1])
-    marks = dict.fromkeys(targets, torch.ones(60, dtype=torch.bool))
-    return RawTable(tuple(map(Task.regression, targets)), inputs, targets, marks)
+    metals = ["Cd", "Co", "Cu"]
+    targets = dict.fromkeys(metals, 3 * inputs[:, 11:12] + inputs[:, :1])
+    marks = dict.fromkeys(metals, torch.ones(60, dtype=torch.bool))
+    return RawTable(tuple(map(Task.regression, metals)), inputs, targets, marks)
 
 
 def test_the_whole_study_at_a_tiny_size(monkeypatch):
