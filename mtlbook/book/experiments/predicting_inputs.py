@@ -21,6 +21,7 @@ from mtlbook.book.data.worlds.caruana_table_6 import (
     noisy_features,
 )
 from mtlbook.book.experiments.auxiliary_tasks import alone, beside
+from mtlbook.book.experiments.cost import cost
 from mtlbook.book.experiments.networks import dense, hard_sharing
 from mtlbook.book.experiments.results import trained_network
 from mtlbook.book.experiments.training import adam, train, tuned
@@ -129,6 +130,17 @@ def contestant(page: Page, setting: Setting, role: str) -> Selected:
         )
     tried = setting.trials(setting.rates)
     return alone(page, network, data, main, trials=tried, **setting.training)
+
+
+def costs(setting: Setting, seed: int) -> dict[str, dict[str, Any]]:
+    """What a network costs with the features in each role."""
+    found = {}
+    for role in ROLES:
+        data = setting.of(role)(seed)
+        rows = setting.split.draw(data, seed).train
+        model = network(data, seed, width=setting.width).double()
+        found[role] = cost(model, data.subset(rows).inputs)
+    return found
 
 
 def missing_at_test(page: Page, setting: Setting, chosen: Selected) -> Float[np.ndarray, " seeds"]:
@@ -365,6 +377,17 @@ def outputs_of_all_rows(page: Page, shifted: Shifted) -> Selected:
         trials=many.trials(many.rates[-1:]),
         **many.trained(sampler=Balanced(shifted.labelled)),
     )
+
+
+def out_of_distribution(
+    page: Page, shifted: Shifted
+) -> dict[str, dict[str, Float[np.ndarray, " seeds"]]]:
+    """The test loss of each use of the features, in distribution and out of it."""
+    arms = {f"features as {role}s": contestant(page, shifted.few, role) for role in ROLES[:2]}
+    arms["features dropped"] = contestant(page, shifted.few, "nothing")
+    arms |= in_n_out(page, shifted, arms["features as inputs"])
+    arms["outputs of all rows"] = outputs_of_all_rows(page, shifted)
+    return {name: losses_by_part(page, shifted, own) for name, own in arms.items()}
 
 
 def losses_by_part(
