@@ -116,6 +116,25 @@ def test_in_n_out_at_a_tiny_size(page, shifted):
         np.testing.assert_allclose(both, arm.score(LABEL, "loss"), rtol=1e-9)
 
 
+def test_the_control_of_in_n_out_has_its_stages_alone(page, shifted, monkeypatch):
+    whole = experiment.Shifted.few.fget
+    assert whole is not None
+    short = property(lambda own: replace(whole(own), steps=4))
+    monkeypatch.setattr(experiment.Shifted, "few", short)
+    found = experiment.out_of_distribution(page, shifted, stages_alone=True)
+    assert set(found) == {"features as inputs", "output, pre-trained", "In-N-Out"}
+    assert all(own["out"].shape == (2,) for own in found.values())
+
+
+def test_costs_are_those_of_the_widths(small):
+    found = experiment.costs(small, 7000)
+    assert {role: own["parameters"] for role, own in found.items()} == {
+        "input": 16 * 28 + 16 + 17,
+        "output": 16 * 20 + 16 + 9 * 17,
+        "nothing": 16 * 20 + 16 + 17,
+    }
+
+
 def test_tied_networks_train_together_as_one_by_one(page):
     """The same head under two names, for all seeds at once and for each by itself."""
     data = experiment.with_noise(1.0, rows=20).of("nothing")

@@ -380,13 +380,21 @@ def outputs_of_all_rows(page: Page, shifted: Shifted) -> Selected:
 
 
 def out_of_distribution(
-    page: Page, shifted: Shifted
+    page: Page, shifted: Shifted, *, stages_alone: bool = False
 ) -> dict[str, dict[str, Float[np.ndarray, " seeds"]]]:
-    """The test loss of each use of the features, in distribution and out of it."""
-    arms = {f"features as {role}s": contestant(page, shifted.few, role) for role in ROLES[:2]}
-    arms["features dropped"] = contestant(page, shifted.few, "nothing")
+    """The test loss of each use of the features, in distribution and out of it.
+
+    Arguments:
+        page: whose seeds and device are used.
+        shifted: the rows.
+        stages_alone: only In-N-Out and what its stages are made of.
+    """
+    arms = {"features as inputs": contestant(page, shifted.few, "input")}
     arms |= in_n_out(page, shifted, arms["features as inputs"])
-    arms["outputs of all rows"] = outputs_of_all_rows(page, shifted)
+    if not stages_alone:
+        arms["features as outputs"] = contestant(page, shifted.few, "output")
+        arms["features dropped"] = contestant(page, shifted.few, "nothing")
+        arms["outputs of all rows"] = outputs_of_all_rows(page, shifted)
     return {name: losses_by_part(page, shifted, own) for name, own in arms.items()}
 
 
