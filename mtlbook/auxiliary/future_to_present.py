@@ -17,6 +17,7 @@ nothing, and is least squares again. There is no weight λ that could turn the f
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class LuPTS(BaseEstimator):
             _check(time, values, own, present, names, self.carried)
             course.append(values)
         step = LinearRegression() if self.step is None else self.step
-        self.steps_ = [clone(step).fit(a, b) for a, b in zip(course, course[1:], strict=False)]
+        self.steps_ = [clone(step).fit(a, b) for a, b in pairwise(course)]
         self.last_ = clone(step if self.last is None else self.last)
         self.last_.fit(course[-1], np.asarray(y))
         self.n_features_in_ = present.shape[1]

@@ -1,4 +1,4 @@
-r"""Home of the future as a task (section 7.7): severity now, measurements later, an outcome at last.
+r"""Home of the future as a task (section 7.7): severity now, measurements later, an outcome.
 
 Three worlds: `severity`, whose laboratory values and outcome share one hidden number; `course`, a
 chain of linear-Gaussian steps from the present to the outcome; and `horizons`, one severity that is
@@ -101,7 +101,7 @@ def course(
     times: int = 2,
     measurements: int = 5,
     direct: float = 0.0,
-    wander: float = 0.5,
+    wander: float = 0.3,
     noise: float = 1.0,
 ) -> SyntheticDataset:
     r"""A chain of linear-Gaussian steps $x_1 \to x_2 \to \dots \to x_T \to y$, all of variance 1.
