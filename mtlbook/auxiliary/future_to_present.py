@@ -2,14 +2,14 @@ r"""Section 7.7, using the future to predict the present: the product of stepwis
 
 What is measured between now, x_1, and the outcome, y, is known in training and not when the
 prediction is due. A network predicts it as an auxiliary task (Caruana, 1997, section 4.1). Its
-linear rival, learning using privileged time series (LuPTS; Karlsson et al., 2022, algorithm 1),
+linear rival, learning using privileged time series (LuPTS; Karlsson et al., 2022),
 goes along the chain x_1 → x_2 → … → x_T → y: with X_t the measurements at time t,
 
     Â_t = argmin_A ‖X_{t+1} − X_t A‖²,    β̂ = argmin_β ‖y − X_T β‖²,    θ̂ = Â_1 ⋯ Â_{T−1} β̂,
 
 and predicts x_1 θ̂ from the present alone. Where the chain is linear and Gaussian, and nothing of
 x_t reaches x_{t+2} but through x_{t+1}, the variance of θ̂ is at most that of least squares of y on
-x_1 (ibid., theorem 1). One step (T = 1) is least squares.
+x_1 (ibid.). One step (T = 1) is least squares.
 
 **Where it fails.** θ̂ knows only what passes through the measurements: what x_1 says about y beside
 them is lost, and no number of rows brings it back. A step that carries all of x_1 along loses
@@ -110,9 +110,9 @@ class LuPTS(BaseEstimator):
                 )
             _check(time, values, own, present, names, self.carried)
             course.append(values)
-        step = LinearRegression() if self.step is None else self.step
-        self.steps_ = [clone(step).fit(a, b) for a, b in pairwise(course)]
-        self.last_ = clone(step if self.last is None else self.last)
+        step: Any = LinearRegression() if self.step is None else self.step
+        self.steps_: list[Any] = [_copy(step).fit(a, b) for a, b in pairwise(course)]
+        self.last_: Any = _copy(step if self.last is None else self.last)
         self.last_.fit(course[-1], np.asarray(y))
         self.n_features_in_ = present.shape[1]
         return self
@@ -176,6 +176,11 @@ def future_columns(
     return [
         (names[i], own[j]) for i, j in np.argwhere(left < ROUNDING) if names[i] not in set(carried)
     ]
+
+
+def _copy(model: Any) -> Any:
+    """An unfitted copy: `clone`, which type checkers take for a container's."""
+    return clone(model)
 
 
 def _check(

@@ -43,7 +43,9 @@ def check_through_the_chain(answer: Callable[..., np.ndarray]) -> None:
     for count in (3, 2, 1):
         found = np.asarray(answer([own.copy() for own in tables[:count]], y.copy())).squeeze()
         if found.shape != (4,):
-            raise WrongAnswer(f"θ̂ has a coefficient for each of the 4 columns of x_1: {found.shape}")
+            raise WrongAnswer(
+                f"θ̂ has a coefficient for each of the 4 columns of x_1: {found.shape}"
+            )
         if count > 1 and np.allclose(found, plain):
             raise WrongAnswer("that is least squares of y on x_1: go through each later table")
         if not np.allclose(found, through_the_chain(tables[:count], y)):

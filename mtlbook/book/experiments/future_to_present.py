@@ -82,18 +82,16 @@ class Setting:
         )
 
     def shuffled(self) -> Selected:
-        """The control: the measurements are those of other patients, of the same outcome class."""
-        binary = _task(self.data(self.page.seeds[0]), self.main).kind == "binary"
-        within = self.main if binary else None
+        """The control: the measurements are those of other patients."""
+        return self.beside(cache(self.of_others))
 
-        @cache
-        def data(seed: int) -> MultiTaskData:
-            made = self.data(seed)
-            for name in self.later:
-                made = shuffled(made, name, seed, within=within)
-            return made
-
-        return self.beside(data)
+    def of_others(self, seed: int) -> MultiTaskData:
+        """The data with measurements of other patients: of the same class, if the main task has."""
+        data = self.data(seed)
+        within = self.main if _task(data, self.main).kind == "binary" else None
+        for name in self.later:
+            data = shuffled(data, name, seed, within=within)
+        return data
 
     def fed(self) -> tuple[Selected, Selected]:
         """Caruana's competitor: predict what is measured later, then feed the predictions.
@@ -147,7 +145,7 @@ def from_severity(
     return _setting(page, data, "outcome", ["labs"], Holdout(rows, VALIDATION, TEST))
 
 
-def from_horizons(page: Page, main: str, *, rows: int = 60, common: bool = True) -> Setting:
+def from_horizons(page: Page, main: str, *, rows: int = 100, common: bool = True) -> Setting:
     """One horizon of the world `horizons` as the main task, the others beside it."""
 
     @cache

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ def directly(tables, y):
 
 
 def backwards(tables, y):
-    steps = [np.linalg.lstsq(a, b, rcond=None)[0] for a, b in zip(tables, tables[1:], strict=False)]
+    steps = [np.linalg.lstsq(a, b, rcond=None)[0] for a, b in pairwise(tables)]
     theta = np.linalg.lstsq(tables[-1], y, rcond=None)[0]
     for step in steps:
         theta = np.resize(step.T, (4, len(theta))) @ theta
