@@ -8,6 +8,7 @@ from mtlbook.auxiliary.auxiliary_task import check_auxiliaries
 from mtlbook.auxiliary.future_to_present import LuPTS
 from mtlbook.auxiliary.linear_trunk import identity_gap
 from mtlbook.book.data.worlds.severity import course
+from mtlbook.book.experiments import future_linear as linear
 from mtlbook.book.experiments import future_to_present as experiments
 from mtlbook.book.experiments.auxiliary_tasks import equal_trials, zero_weight_gap
 from mtlbook.book.experiments.networks import mlp
@@ -31,6 +32,19 @@ def test_everyone_has_twelve_trials_and_as_many_steps(page):
     assert len(first.fits) + len(second.fits) == 12
     steps = [next(iter(own.fits.values())).cost.steps[0] for own in (first, second)]
     assert steps == [2, 2]
+
+
+def test_the_contest_of_the_page(page):
+    losses, costs = experiments.compared(experiments.from_severity(page, rows=20))
+    assert all(own.shape == (2,) for own in losses.values())
+    assert {"single-task", "later as outputs", "LuPTS, ridge"} <= set(losses)
+    width, inputs, labs = experiments.WIDTH, 20, 6
+    single = width * (inputs + 1) + width + 1
+    assert costs["single-task"]["parameters"] == single
+    assert costs["later as outputs"]["parameters"] == single + labs * (width + 1)
+    assert costs["oracle"]["parameters"] == single + width * labs
+    first = single - (width + 1) + labs * (width + 1)
+    assert costs["predict, then feed"]["parameters"] == first + single + width * labs
 
 
 def test_the_predictions_that_are_fed_are_those_of_the_first_network(page):
@@ -84,9 +98,9 @@ def test_a_full_width_linear_trunk_gains_nothing_where_the_product_does():
     assert identity_gap(data, "y") < 1e-12
     assert identity_gap(data, "y", width=2) > 0.01
     x, y = data.inputs.numpy(), data.targets["y"].numpy()[:, 0]
-    later = {time: data.targets[time].numpy() for time in experiments.COURSE}
+    later = {time: data.targets[time].numpy() for time in linear.COURSE}
     plain = LuPTS().fit(x, y, later={})
-    through = LuPTS(experiments.COURSE).fit(x, y, later=later)
+    through = LuPTS(linear.COURSE).fit(x, y, later=later)
     truth = course(0, rows=1).heads["y"].numpy()
     errors = [np.square(own.coef_ - truth).sum() for own in (through, plain)]
     assert errors[0] < 0.5 * errors[1]
@@ -95,8 +109,8 @@ def test_a_full_width_linear_trunk_gains_nothing_where_the_product_does():
 def test_linear_models_by_hand():
     split = Holdout(train=40, validation=30, test=50)
     data = course(3, rows=120).data
-    found = experiments.linear_losses(
-        lambda seed: course(seed, rows=120).data, [3], split, "y", experiments.COURSE, [1e-9]
+    found = linear.linear_losses(
+        lambda seed: course(seed, rows=120).data, [3], split, "y", linear.COURSE, [1e-9]
     )
     rows = split.draw(data, 3)
     train = torch.cat([torch.ones(40, 1), data.inputs[rows.train]], dim=1)
@@ -110,7 +124,7 @@ def test_linear_models_by_hand():
 
 
 def test_a_table_that_knows_the_future_promises_more_than_it_delivers():
-    found = experiments.leaks(range(7000, 7004), test=300)
+    found = linear.leaks(range(7000, 7004), test=300)
     honest = found.pop("filled with the training mean")
     np.testing.assert_array_equal(honest["promised"], honest["delivered"])
     for own in found.values():

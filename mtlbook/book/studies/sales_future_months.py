@@ -30,7 +30,8 @@ from functools import cache, partial
 import pandas as pd
 import torch
 
-from mtlbook.book.experiments.future_to_present import Setting, linear_losses
+from mtlbook.book.experiments.future_linear import linear_losses
+from mtlbook.book.experiments.future_to_present import Setting
 from mtlbook.book.page import Page
 from mtlbook.data import mulan
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
