@@ -117,7 +117,8 @@ def leaves_a_gap(fits: Float[Tensor, "3 3"]) -> bool:
 
     By the sign of the product of the three off-diagonal entries of the inverse of the fits'
     correlations, which does not change where a task's target changes its sign: positive leaves a
-    gap. The converse, and how wide the gap is, are checked numerically in the tests.
+    gap, which may be narrow. A sign that is checked against the computed front in the tests, and
+    not proven here.
     """
     inverse = torch.linalg.inv(fits @ fits.T)
     return bool(inverse[0, 1] * inverse[0, 2] * inverse[1, 2] > 0)

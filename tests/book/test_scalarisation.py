@@ -73,7 +73,7 @@ def test_the_world_has_its_correlations_and_refuses_impossible_ones():
     assert np.corrcoef(made.signals.numpy().T)[0, 1:] == pytest.approx([0.4, 0.4], abs=0.03)
     few = one_unit(3, rows=7, correlation=0.4)
     assert torch.equal(few.targets, made.targets[:7])
-    with pytest.raises(UsageError, match="between -0.5 and 1"):
+    with pytest.raises(UsageError, match=r"between -0\.5 and 1"):
         one_unit(0, rows=5, correlation=-0.6)
 
 
@@ -97,7 +97,7 @@ def test_contestants_have_twelve_trials_each_and_the_study_its_rows():
         device="cpu",
         data=table.filled(),
         tasks=names,
-        weights={"even": (1, 1, 1, 1), "one": (1, 0, 0, 0), "two": (1, 1, 0, 0)},
+        weights={"even": (1.0,) * 4, "one": (1.0, 0.0, 0.0, 0.0), "two": (1.0, 1.0, 0.0, 0.0)},
         optimiser=adam,
         rates=(0.01, 0.02, 0.04, 0.08),
         split=Holdout(60, 30, 30),

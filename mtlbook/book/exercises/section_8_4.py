@@ -19,8 +19,8 @@ def direction_of_weights(
 
 @exercise(
     "8.4.a",
-    "Write the direction z that minimises Σ_t w_t u_t(z), from the unit fits (a row a task) and the "
-    "weights.",
+    "Write the direction z that minimises Σ_t w_t u_t(z), from the unit fits (a row a task) and "
+    "the weights.",
     reference=direction_of_weights,
     hints=(
         "Σ_t w_t u_t(z) = Σ_t w_t - zᵀ (Σ_t w_t ŷ_t ŷ_tᵀ) z, and z has length 1.",
