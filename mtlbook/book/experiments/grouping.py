@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from mtlbook.balancing.affinity import AffinityRecorder, best_partition
@@ -113,7 +113,8 @@ class AllGroups:
             targets = torch.cat([_numbers(data.targets[name][rows]) for name in names], dim=1)
             labels.append(np.abs(np.corrcoef(targets.T.numpy())))
             inputs: Tensor = data.inputs[rows]
-            hidden = [alone[name].model(seed, name).trunk(inputs).detach() for name in names]
+            trunks = [alone[name].model(seed, name).get_submodule("trunk") for name in names]
+            hidden = [trunk(inputs).detach() for trunk in trunks]
             likeness.append([[linear_cka(a, b) for b in hidden] for a in hidden])
             source = generator(seed, "chance")
             chance.append(torch.rand(len(names), len(names), generator=source).double().numpy())
@@ -190,7 +191,7 @@ def rank_correlations(
         measured = np.concatenate([own[others].mean(0) for own in true.values()])
         for name, affinity in affinities.items():
             guess = np.concatenate(predicted(affinity[seed], true))
-            found[name].append(float(spearmanr(guess, measured).statistic))
+            found[name].append(pd.Series(guess).corr(pd.Series(measured), method="spearman"))
     return {name: np.array(values) for name, values in found.items()}
 
 
