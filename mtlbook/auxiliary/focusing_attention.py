@@ -27,7 +27,7 @@ share says where a network looks, not whether it reads well.
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from mtlbook.errors import UsageError
@@ -35,12 +35,12 @@ from mtlbook.errors import UsageError
 
 def squared_input_gradients(
     predict: Callable[[Float[Tensor, "examples *shape"]], Float[Tensor, "examples ..."]],
-    inputs: Float[Tensor, "examples *shape"],
+    inputs: Shaped[Tensor, "examples *shape"],
 ) -> Float[Tensor, "examples *shape"]:
     """(∂f/∂x_j)² of each example and input, summed over the outputs of f.
 
     Each example's prediction must depend on its own input alone: put batch normalisation into
-    evaluation first.
+    evaluation first. The result has a gradient by the model's parameters, as a penalty needs it.
 
     Arguments:
         predict: f, from inputs to one task's predictions.
@@ -55,13 +55,13 @@ def squared_input_gradients(
     """
     if not inputs.is_floating_point():
         raise UsageError(
-            f"There is no gradient on inputs of {inputs.dtype}: give floating-point inputs, such as "
-            "the words' embeddings."
+            f"There is no gradient on inputs of {inputs.dtype}: give floating-point inputs, such "
+            "as the words' embeddings."
         )
 
     def summed(x: Tensor) -> Tensor:
         predictions = predict(x)
-        if not isinstance(predictions, Tensor) or len(predictions) != len(x):
+        if not isinstance(predictions, Tensor) or predictions.shape[:1] != x.shape[:1]:
             raise UsageError(
                 f"predict gives {getattr(predictions, 'shape', type(predictions).__name__)} for "
                 f"{len(x)} inputs: a tensor with a row each is needed, such as "
@@ -73,7 +73,7 @@ def squared_input_gradients(
 
 
 def area_share(
-    gradients: Float[Tensor, "examples *shape"], area: Bool[Tensor, "..."]
+    gradients: Float[Tensor, "examples *shape"], area: Shaped[Tensor, "..."]
 ) -> Float[Tensor, ""]:
     """S_A: the part of the squared gradients of all examples that lies on an area.
 

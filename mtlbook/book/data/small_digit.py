@@ -1,9 +1,11 @@
 r"""A small faint digit beside a large one: the world of section 7.4 made of handwritten digits.
 
 On the left a large 6 or 7, which agrees with a binary label with some probability; at the upper
-right a digit of a quarter of its area, whose parity agrees with the label nearly always; at the
-lower right another small digit that has nothing to do with it. Both small ones are faint.
+right a digit from 0 to 5 of a quarter of its area, whose parity agrees with the label nearly
+always; at the lower right another small digit that has nothing to do with it. Both are faint.
 """
+
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,9 +20,15 @@ from mtlbook.randomness import generator
 from mtlbook.tasks import Task
 
 Images = Float[Tensor, "images height width"]
-Labels = Int[Tensor, " images"]
 
-PATTERNS = (6, 7)
+PATTERNS = (6, 7)  # the large digits, by the label that they agree with
+DIGITS = 6  # kinds of small ones, 0 to 5
+TASKS = (
+    Task.binary("label", metric="error rate"),
+    Task.classification("cue", classes=DIGITS, metric="error rate"),
+    Task.classification("other_cue", classes=DIGITS, metric="error rate"),
+    Task.binary("pattern", metric="error rate"),
+)
 # Sides of the large digit; small ones have half.
 DIGITS_SIDE, MNIST_SIDE = 12, 14
 
@@ -37,7 +45,7 @@ def small_digit(
     """The 1,797 embedded digits so composed: a large one of 12 × 12 pixels, small ones of 6 × 6.
 
     The digits are first divided among the parts, in proportion to the parts' sizes, so that no
-    digit of a test image occurs in a training image. Small digits are 0 to 5.
+    digit of a test image occurs in a training image.
 
     Arguments:
         seed: of the division and of the images.
@@ -62,13 +70,12 @@ def small_digit(
     order = torch.randperm(len(images), generator=generator(seed, "small digit", "division"))
     sizes = [split.train, split.validation, split.test]
     ends = [round(len(images) * sum(sizes[:n]) / sum(sizes)) for n in range(4)]
-    pools = [order[first:last] for first, last in zip(ends, ends[1:], strict=False)]
+    pools = [order[first:last] for first, last in pairwise(ends)]
     return _composed(
         [(images[pool], labels[pool]) for pool in pools],
         seed,
         split,
         side=DIGITS_SIDE,
-        classes=6,
         cue=cue,
         pattern=pattern,
         reliability=reliability,
@@ -87,8 +94,8 @@ def small_digit_mnist(
 ) -> MultiTaskData:
     """The same of MNIST, which is downloaded at the first call: 14 × 14 pixels and 7 × 7.
 
-    Small digits are 0 to 9. Test images are made of MNIST's test part, the others of disjoint parts
-    of its training images. Arguments and tasks are those of `small_digit`; there are 294 inputs.
+    Test images are made of MNIST's test part, the others of disjoint parts of its training images.
+    Arguments and tasks are those of `small_digit`; there are 294 inputs.
     """
     every = mnist.load()
     order = torch.randperm(
@@ -105,7 +112,6 @@ def small_digit_mnist(
         seed,
         split,
         side=MNIST_SIDE,
-        classes=10,
         cue=cue,
         pattern=pattern,
         reliability=reliability,
@@ -130,12 +136,11 @@ def regions(side: int) -> dict[str, Bool[Tensor, " inputs"]]:
 
 
 def _composed(
-    parts: list[tuple[Images, Labels]],
+    parts: list[tuple[Tensor, Tensor]],
     seed: int,
     split: Consecutive,
     *,
     side: int,
-    classes: int,
     cue: float,
     pattern: float,
     reliability: float,
@@ -159,7 +164,7 @@ def _composed(
         if decoupled:
             bit = (uniform("decoupled") < 0.5).long()
         told = torch.where(uniform("cue") < reliability, label, 1 - label)
-        small = labels < classes
+        small = labels < DIGITS
         groups = {
             "pattern": [labels == digit for digit in PATTERNS],
             "cue": [small & (labels % 2 == parity) for parity in (0, 1)],
@@ -178,14 +183,8 @@ def _composed(
             (canvas.flatten(1), label, labels[chosen["cue"]], labels[chosen["other_cue"]], bit)
         )
     inputs, label, own, other, bit = (torch.cat(column) for column in zip(*made, strict=True))
-    tasks = (
-        Task.binary("label", metric="error rate"),
-        Task.classification("cue", classes=classes, metric="error rate"),
-        Task.classification("other_cue", classes=classes, metric="error rate"),
-        Task.binary("pattern", metric="error rate"),
-    )
     targets = {"label": label.double(), "cue": own, "other_cue": other, "pattern": bit.double()}
-    return MultiTaskData.multi_label(tasks, inputs, targets)
+    return MultiTaskData.multi_label(TASKS, inputs, targets)
 
 
 def _one_of_each(
@@ -208,6 +207,6 @@ def _one_of_each(
     return found
 
 
-def _resized(images: Images, side: int) -> Images:
+def _resized(images: Images, side: int) -> Float[Tensor, "images {side} {side}"]:
     """Images of another size, smoothed before they are made smaller."""
     return F.interpolate(images[:, None], size=(side, side), mode="bilinear", antialias=True)[:, 0]

@@ -24,7 +24,7 @@ from mtlbook.training.sampling import Mixed
 from mtlbook.training.selection import Selected
 
 MAIN = "label"
-STRENGTHS = (0.1, 0.3, 1.0)  # λ of the auxiliary loss
+STRENGTHS = (0.3, 1.0, 3.0)  # λ of the auxiliary loss
 STEPS, BATCH = 200, 32
 
 

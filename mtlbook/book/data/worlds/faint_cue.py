@@ -56,8 +56,7 @@ def faint_cue(
 
     Returns:
         Tasks `label` (binary), `cue` and `other_cue` (the look, 8 classes), `pattern` (its bit);
-        `relevant` has the inputs that each depends on, `features["pattern"]` the pattern and
-        `features["cue"]` the four shapes.
+        `relevant` has the inputs that each depends on, `features["cue"]` the cue's four shapes.
 
     Raises:
         UsageError: for no row, and for dials out of range.
@@ -98,9 +97,11 @@ def faint_cue(
         "other_cue": other,
         "pattern": bit.double(),
     }
+    drawn = torch.zeros(HEIGHT * WIDTH, SHAPES, dtype=torch.float64)
+    drawn[areas["cue"]] = looks["cue"][:SHAPES].T
     return SyntheticDataset(
         MultiTaskData.multi_label(TASKS, inputs, targets),
-        features={"pattern": large[:, None], "cue": looks["cue"][:SHAPES].T},
+        features={"cue": drawn},
         relevant={"label": areas["pattern"] | areas["cue"], **areas},
     )
 
