@@ -185,5 +185,14 @@ def cue_shares(trained: Selected, setting: Setting) -> Float[np.ndarray, " seeds
     return np.array([float(area_share(own[None], setting.area)) for own in shares])
 
 
+def measured(trained: Selected, setting: Setting) -> dict[str, Float[np.ndarray, " seeds"]]:
+    """What the page compares: both test errors of the main task, and the cue's share."""
+    return {
+        "error": trained.score(MAIN),
+        "decoupled error": decoupled_errors(trained, setting),
+        "cue share": cue_shares(trained, setting),
+    }
+
+
 def _main(network: nn.Module, inputs: Tensor) -> Tensor:
     return network(inputs)[MAIN]

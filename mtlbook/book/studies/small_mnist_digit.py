@@ -34,8 +34,7 @@ from mtlbook.book.experiments.focusing_attention import (
     STRENGTHS,
     Setting,
     common,
-    cue_shares,
-    decoupled_errors,
+    measured,
 )
 from mtlbook.book.experiments.networks import mlp
 from mtlbook.book.experiments.training import adamw_trials, crossed
@@ -65,18 +64,11 @@ def run(seeds: Sequence[int], device: str, steps: int = STEPS) -> pd.DataFrame:
     whole = Setting(images, area, SPLIT, WIDTH, RATES, DECAYS, JOINT_DECAY)
     found = contestants(whole, seeds, device, steps)
     equal_trials(*found.values())
-    metrics = {
-        "error": lambda own, _: own.score(MAIN),
-        "decoupled error": decoupled_errors,
-        "cue share": cue_shares,
-    }
     rows = [
         {"seed": seed, "method": name, "metric": metric, "value": value}
         for name, own in found.items()
-        for metric, measure in metrics.items()
-        for seed, value in zip(
-            seeds, measure(own, whole.cropped() if name == "oracle" else whole), strict=True
-        )
+        for metric, values in measured(own, whole.cropped() if name == "oracle" else whole).items()
+        for seed, value in zip(seeds, values, strict=True)
     ]
     return pd.DataFrame(rows)
 
