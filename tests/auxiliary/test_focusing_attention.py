@@ -1,6 +1,7 @@
 """Focusing attention: shares by hand, by autograd, and of random weights; the gradient left."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -154,12 +155,16 @@ def test_limits_of_the_gradient_left():
     assert [gradient_left(q) for q in (0.0, 0.5, 1.0)] == [0.0, 1.0, 0.0]
 
 
+def dictionary(x: torch.Tensor) -> Any:
+    return {"label": x}
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: squared_input_gradients(lambda x: x, torch.ones(2, 6).long()), "embeddings"),
         (lambda: squared_input_gradients(lambda x: x.sum(), torch.ones(2, 6)), "a row each"),
-        (lambda: squared_input_gradients(lambda x: {"a": x}, torch.ones(2, 6)), "a row each"),
+        (lambda: squared_input_gradients(dictionary, torch.ones(2, 6)), "a row each"),
         (lambda: area_share(torch.ones(2, 6), AREA[:5]), r"of the shape \(6,\)"),
         (lambda: area_share(torch.ones(2, 6), AREA.long()), "by torch.bool"),
         (lambda: area_share(torch.ones(2, 6), AREA & ~AREA), "no input"),

@@ -105,3 +105,12 @@ def test_settings_of_the_training_can_be_changed_for_some_seeds(page):
     few = chosen(seeds=page.seeds[:1])
     assert list(few.choices.index) == [SEEDS[0]]
     assert few.score("label")[0] == chosen().score("label")[0]
+
+
+def test_a_network_whose_units_are_all_off_looks_nowhere(page, monkeypatch):
+    trained = unaided(page, WORLD, steps=4)
+    network = trained_network(trained, SEEDS[0])
+    network.get_parameter("trunk.0.0.bias").fill_(-1e6)
+    module = "mtlbook.book.experiments.focusing_attention.trained_network"
+    monkeypatch.setattr(module, lambda *_: network)
+    np.testing.assert_array_equal(cue_shares(trained, WORLD), 0.0)

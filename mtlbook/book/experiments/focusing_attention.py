@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mtlbook.auxiliary.auxiliary_task import shuffled
-from mtlbook.auxiliary.focusing_attention import area_share, squared_input_gradients
+from mtlbook.auxiliary.focusing_attention import squared_input_gradients
 from mtlbook.book.data import small_digit as digits
 from mtlbook.book.data.worlds import faint_cue as constructed
 from mtlbook.book.experiments.auxiliary_tasks import alone, beside
@@ -169,20 +169,23 @@ def decoupled_errors(trained: Selected, setting: Setting) -> Float[np.ndarray, "
 
 
 def saliency(trained: Selected, setting: Setting) -> Float[np.ndarray, "seeds inputs"]:
-    """The squared input gradients of the main prediction, as shares of the test images' sum."""
+    """The squared input gradients of the main prediction, as shares of the test images' sum.
+
+    A network all of whose units are off looks nowhere: its shares are 0.
+    """
     found = []
     for place, (network, _, rows) in enumerate(networks(trained, setting)):
         seed = next(iter(trained.fits.values())).seeds[place]
         inputs = setting.data(seed).inputs[rows]
         squared = squared_input_gradients(partial(_main, network), inputs).sum(0)
-        found.append((squared / squared.sum()).numpy())
+        total = squared.sum()
+        found.append((squared / total.where(total > 0, 1)).numpy())
     return np.stack(found)
 
 
 def cue_shares(trained: Selected, setting: Setting) -> Float[np.ndarray, " seeds"]:
     """S_A of each seed's network on the test images, with A the cue's area."""
-    shares = torch.from_numpy(saliency(trained, setting))
-    return np.array([float(area_share(own[None], setting.area)) for own in shares])
+    return saliency(trained, setting)[:, setting.area.numpy()].sum(1)
 
 
 def measured(trained: Selected, setting: Setting) -> dict[str, Float[np.ndarray, " seeds"]]:
