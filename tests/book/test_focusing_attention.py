@@ -13,11 +13,14 @@ from mtlbook.book.experiments.auxiliary_tasks import equal_trials, zero_weight_g
 from mtlbook.book.experiments.focusing_attention import (
     aided,
     common,
+    contestants,
+    costs,
     cue_shares,
     decoupled_errors,
     from_digits,
     from_world,
     measured,
+    measured_all,
     saliency,
     unaided,
 )
@@ -36,13 +39,30 @@ def page():
 @pytest.mark.parametrize("setting", [WORLD, from_digits(labels=40, width=4)])
 def test_all_contestants_have_as_many_trials_and_test_rows(page, setting):
     alone, joint = unaided(page, setting, steps=4), aided(page, setting, steps=4)
-    assert equal_trials(alone, joint, unaided(page, setting.cropped(), steps=4)) == 6
+    assert equal_trials(alone, joint) == 6
     for own in (alone, joint):
         assert next(iter(own.fits.values())).test.shape == (2, 1000)
     found = measured(joint, setting)
     assert {name: values.shape for name, values in found.items()} == dict.fromkeys(
         ("error", "decoupled error", "cue share"), (2,)
     )
+
+
+def test_what_the_page_compares_and_what_it_costs(page, monkeypatch):
+    monkeypatch.setattr("mtlbook.book.experiments.focusing_attention.STEPS", 2)
+    arms = contestants(page, WORLD)
+    found = measured_all(arms, WORLD)
+    assert list(found) == ["single-task", "beside the cue", "other cue", "shuffled", "oracle"]
+    np.testing.assert_array_equal(found["oracle"]["cue share"], 1.0)
+    table = costs(arms, WORLD)
+    trunk, main, cue = 4 * 97, 5, 8 * 5
+    assert table["parameters"].tolist() == [
+        trunk + main,
+        *[trunk + main + cue] * 3,
+        4 * 17 + main,
+    ]
+    # Forward and backward: the trunk's input needs no gradient.
+    assert table.loc["single-task"].iloc[1] == 4 * 4 * 96 + 6 * 4
 
 
 def test_a_weight_of_zero_is_single_task_training_to_the_bit(page):

@@ -1,11 +1,12 @@
 """Section 7.4, focusing attention: a label alone, beside a cue's label, and from the cue alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from mtlbook.auxiliary.auxiliary_task import shuffled
 from mtlbook.auxiliary.focusing_attention import squared_input_gradients
 from mtlbook.book.data import small_digit as digits
 from mtlbook.book.data.worlds import faint_cue as constructed
-from mtlbook.book.experiments.auxiliary_tasks import alone, beside
+from mtlbook.book.experiments.auxiliary_tasks import alone, beside, equal_trials
+from mtlbook.book.experiments.cost import cost
 from mtlbook.book.experiments.networks import mlp
 from mtlbook.book.experiments.results import trained_network
 from mtlbook.book.experiments.training import adamw_trials
@@ -147,6 +149,37 @@ def aided(
         trials=adamw_trials(setting.rates, [setting.joint_decay]),
         **common(setting, **changed),
     )
+
+
+def contestants(page: Page, setting: Setting) -> dict[str, Selected]:
+    """The page's contestants on a setting, with equally many trials."""
+    found = {
+        "single-task": unaided(page, setting),
+        "beside the cue": aided(page, setting),
+        "other cue": aided(page, setting, "other_cue"),
+        "shuffled": aided(page, setting, data=setting.tied_shuffle),
+        "oracle": unaided(page, setting.cropped()),
+    }
+    equal_trials(*found.values())
+    return found
+
+
+def measured_all(
+    arms: Mapping[str, Selected], setting: Setting
+) -> dict[str, dict[str, Float[np.ndarray, " seeds"]]]:
+    """What is measured of each contestant; the oracle is shown the cue alone."""
+    views = {arm: setting.cropped() if arm == "oracle" else setting for arm in arms}
+    return {arm: measured(own, views[arm]) for arm, own in arms.items()}
+
+
+def costs(arms: Mapping[str, Selected], setting: Setting) -> pd.DataFrame:
+    """Parameters and training FLOPs of each contestant, a row each."""
+    rows = {}
+    for arm, own in arms.items():
+        seed = next(iter(own.fits.values())).seeds[0]
+        inputs = (setting.cropped() if arm == "oracle" else setting).data(seed).inputs[:BATCH]
+        rows[arm] = cost(trained_network(own, seed).requires_grad_(True), inputs)
+    return pd.DataFrame(rows).T
 
 
 def networks(trained: Selected, setting: Setting) -> list[tuple[nn.Module, MultiTaskData, Tensor]]:

@@ -34,7 +34,7 @@ from mtlbook.book.experiments.focusing_attention import (
     STRENGTHS,
     Setting,
     common,
-    measured,
+    measured_all,
 )
 from mtlbook.book.experiments.networks import mlp
 from mtlbook.book.experiments.training import adamw_trials, crossed
@@ -66,8 +66,8 @@ def run(seeds: Sequence[int], device: str, steps: int = STEPS) -> pd.DataFrame:
     equal_trials(*found.values())
     rows = [
         {"seed": seed, "method": name, "metric": metric, "value": value}
-        for name, own in found.items()
-        for metric, values in measured(own, whole.cropped() if name == "oracle" else whole).items()
+        for name, metrics in measured_all(found, whole).items()
+        for metric, values in metrics.items()
         for seed, value in zip(seeds, values, strict=True)
     ]
     return pd.DataFrame(rows)
@@ -95,8 +95,8 @@ def contestants(
 
     return {
         "single-task": chosen(setting.data, [MAIN], own),
-        "cue": beside("cue", setting.data),
-        "shuffled": beside("cue", setting.tied_shuffle),
+        "beside the cue": beside("cue", setting.data),
         "other cue": beside("other_cue", setting.data),
+        "shuffled": beside("cue", setting.tied_shuffle),
         "oracle": chosen(setting.cropped().data, [MAIN], own),
     }

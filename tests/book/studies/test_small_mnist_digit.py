@@ -9,7 +9,7 @@ from mtlbook.data.multi_task_data import Consecutive
 from tests.book.studies.stand_ins import digits
 
 SEEDS = [0, 1]
-METHODS = {"single-task", "cue", "shuffled", "other cue", "oracle"}
+METHODS = {"single-task", "beside the cue", "shuffled", "other cue", "oracle"}
 
 
 @pytest.fixture
