@@ -53,7 +53,7 @@ def test_what_the_page_compares_and_what_it_costs(page, monkeypatch):
     arms = contestants(page, WORLD)
     found = measured_all(arms, WORLD)
     assert list(found) == ["single-task", "beside the cue", "other cue", "shuffled", "oracle"]
-    np.testing.assert_array_equal(found["oracle"]["cue share"], 1.0)
+    np.testing.assert_allclose(found["oracle"]["cue share"], 1.0)
     table = costs(arms, WORLD)
     trunk, main, cue = 4 * 97, 5, 8 * 5
     assert table["parameters"].tolist() == [
