@@ -1,10 +1,11 @@
 r"""Home of quantisation smoothing (section 7.5): a Gaussian quantity, and whether it is large."""
 
+from functools import partial
 from math import sqrt
 
 import torch
 from jaxtyping import Float
-from scipy.stats import norm
+from scipy.optimize import brentq
 from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
@@ -30,7 +31,7 @@ def thresholded(
     rows: int,
     prevalence: float = 0.1,
     second: float = 0.5,
-    explained: float = 0.5,
+    explained: float = 0.8,
 ) -> SyntheticDataset:
     r"""Three tasks made of one quantity: is it above a cut, how large is it, is it above another?
 
@@ -39,8 +40,8 @@ def thresholded(
 
     with inputs $x \sim N(0, I)$ in 20 dimensions, a signal $s$ of variance 1, linear in four
     features $\tanh(x B)$, and $\varepsilon \sim N(0, 1)$: the quantity has mean 0, variance 1 and,
-    given the input, exactly a normal distribution. The cuts $\tau$ are those of a standard normal
-    variable, so that the shares above them are about the prevalences.
+    given the input, exactly a normal distribution. The cuts $\tau$ are where the shares of all
+    cases above them are the prevalences $p$ and $q$.
 
     With $R = 0$ the input says nothing about the degree, and nothing about the label. To keep what
     the input says about the label and take away what it says about the degree beyond it, permute
@@ -63,16 +64,22 @@ def thresholded(
     """
     check_counts(rows=rows)
     check_shares(explained=explained)
-    cuts = {"label": cut_above(prevalence), "second": cut_above(second)}
+    for share in (prevalence, second):
+        if not 0 < share < 1:
+            raise UsageError(f"A prevalence lies between 0 and 1, neither of them: not {share}.")
     x = standard_normal(generator(seed, "thresholded", "inputs"), rows, INPUTS)
     matrix = standard_normal(generator(seed, "thresholded", "features"), INPUTS, FEATURES)
     matrix = GAIN / sqrt(INPUTS) * matrix
     head = standard_normal(generator(seed, "thresholded", "head"), FEATURES)
     reference = reference_inputs(seed, INPUTS, "thresholded")
-    signal = sqrt(explained) * unit_variance(
-        lambda inputs: raw_signal(inputs, matrix, head), x, reference
-    )
+    raw = partial(raw_signal, matrix=matrix, head=head)
+    signal = sqrt(explained) * unit_variance(raw, x, reference)
+    means = sqrt(explained) * unit_variance(raw, reference, reference)
     spread = sqrt(1 - explained)
+    cuts = {
+        "label": cut_above(prevalence, means, spread),
+        "second": cut_above(second, means, spread),
+    }
     z = signal + spread * standard_normal(generator(seed, "thresholded", "noise"), rows, 1)
     above = {name: (z > cut).double() for name, cut in cuts.items()}
     tasks = [
@@ -91,16 +98,21 @@ def thresholded(
     )
 
 
-def cut_above(prevalence: float) -> float:
-    """The cut of a standard normal variable with this share above it.
+def cut_above(share: float, means: Float[Tensor, "rows 1"], spread: float) -> float:
+    """The cut above which this share of normal variables of these means and one spread lies.
 
     Example:
-        >>> round(cut_above(0.05), 3)
+        >>> round(cut_above(0.05, torch.zeros(1, 1), spread=1.0), 3)
         1.645
     """
-    if not 0 < prevalence < 1:
-        raise UsageError(f"A prevalence lies between 0 and 1, neither of them: not {prevalence}.")
-    return float(norm.isf(prevalence))
+    if spread == 0:
+        return float(torch.quantile(means, 1 - share))
+
+    def excess(cut: float) -> float:
+        return float(torch.special.ndtr((means - cut) / spread).mean()) - share
+
+    reach = float(means.abs().max()) + 10 * spread
+    return float(brentq(excess, -reach, reach, xtol=1e-9))
 
 
 def _entropy(above: Float[Tensor, "rows 1"], spread: float) -> float:
