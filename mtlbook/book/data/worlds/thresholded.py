@@ -33,7 +33,7 @@ def thresholded(
     second: float = 0.5,
     explained: float = 0.8,
 ) -> SyntheticDataset:
-    r"""Three tasks made of one quantity: is it above a cut, how large is it, is it above another?
+    r"""Three tasks made of one quantity: whether it is above a cut, its size, and a second cut.
 
     $$z = \sqrt{R}\, s(x) + \sqrt{1 - R}\, \varepsilon, \qquad \text{label} = [\, z > \tau_p \,],
       \qquad \text{degree} = z, \qquad \text{second} = [\, z > \tau_q \,],$$

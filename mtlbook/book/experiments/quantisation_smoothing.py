@@ -1,0 +1,253 @@
+"""Section 7.5's contestants: a label alone, beside its degree or a second cut, and the rival.
+
+All have nine trials of gradient descent with momentum 0.9 and L2 penalties, the same rows, steps
+and minibatches, and choose trial and stopping point by the label's validation loss. The rival
+regresses the degree and calibrates the threshold on the validation labels; where it is compared,
+the others' log-odds are calibrated on them, too.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtlbook.auxiliary.auxiliary_task import check_auxiliaries, shuffled
+from mtlbook.auxiliary.quantisation_smoothing import calibrated
+from mtlbook.book.data.worlds.thresholded import thresholded
+from mtlbook.book.experiments.auxiliary_tasks import alone, beside
+from mtlbook.book.experiments.networks import mlp
+from mtlbook.book.experiments.training import search
+from mtlbook.book.page import Page
+from mtlbook.data import embedded
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
+from mtlbook.data.scaling import scaled
+from mtlbook.tasks import Task
+from mtlbook.training.results import Fit
+from mtlbook.training.sampling import Mixed
+from mtlbook.training.selection import Selected
+from mtlbook.training.settings import Optimiser
+
+LABEL, DEGREE, SECOND = "label", "degree", "second"
+RATES, PENALTIES = (0.03, 0.1, 0.3), (0.0, 0.003, 0.01)
+JOINT_RATES, WEIGHTS = (0.1,), (0.3, 1.0, 3.0)
+ROWS = {"validation": 200, "test": 1000}
+
+Data = Callable[[int], MultiTaskData]
+Change = Callable[[MultiTaskData, int], MultiTaskData]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Data with a label, its degree and a second cut, and what belongs to them.
+
+    Attributes:
+        data: from a seed to data whose rows have all labels.
+        split: training, validation and test rows.
+        width: hidden units.
+        steps: optimiser steps.
+    """
+
+    data: Data
+    split: Holdout
+    width: int = 16
+    steps: int = 200
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What all trainings have in common."""
+        return {
+            "width": self.width,
+            "split": self.split,
+            "steps": self.steps,
+            "sampler": Mixed(32),
+            "validate_every": max(1, self.steps // 10),
+            "evaluate_on": ("validation", "test"),
+        }
+
+    def changed(self, change: Change) -> "Setting":
+        """The setting with each seed's data changed."""
+        return replace(self, data=cache(lambda seed: change(self.data(seed), seed)))
+
+
+def constructed(*, labels: int, prevalence: float, second: float = 0.5) -> Setting:
+    """The world `thresholded`; the test rows don't depend on the number of labels."""
+    most = 1600
+
+    @cache
+    def data(seed: int) -> MultiTaskData:
+        rows = max(labels, most) + sum(ROWS.values())
+        return thresholded(seed, rows=rows, prevalence=prevalence, second=second).data
+
+    return Setting(data, Holdout(train=labels, **ROWS))
+
+
+def diabetes(*, labels: int = 200) -> Setting:
+    """442 patients: is the progression in the top quarter, how large is it, is it above the median?
+
+    The cuts define the labels and are those of all patients; scales are those of training rows.
+    """
+    patients = embedded.diabetes()
+    progression = patients.targets["progression"]
+    cuts = torch.quantile(progression, torch.tensor([0.75, 0.5], dtype=progression.dtype))
+    targets = {
+        LABEL: (progression > cuts[0]).double(),
+        DEGREE: progression,
+        SECOND: (progression > cuts[1]).double(),
+    }
+    made = MultiTaskData.multi_label(three_tasks(), patients.inputs, targets)
+    check_auxiliaries(made, LABEL)
+    split = Holdout(train=labels, validation=100, test=142)
+    return Setting(cache(partial(scaled, made, split)), split)
+
+
+def three_tasks() -> list[Task]:
+    """The label first, so that trunk and its head are drawn before the others."""
+    score = "area under the curve"
+    return [
+        Task.binary(LABEL, metric=score),
+        Task.regression(DEGREE),
+        Task.binary(SECOND, metric=score),
+    ]
+
+
+def gradient_descent(rate: float, penalty: float) -> Optimiser:
+    """Momentum 0.9; unlike under Adam, a head whose loss is small moves little."""
+    return partial(torch.optim.SGD, lr=rate, momentum=0.9, weight_decay=penalty)
+
+
+def trials(rates: tuple[float, ...], penalties: tuple[float, ...] = PENALTIES) -> dict[str, Any]:
+    """Learning rates by L2 penalties."""
+    return {
+        f"rate {rate:g}, L2 {penalty:g}": {"optimiser": gradient_descent(rate, penalty)}
+        for rate in rates
+        for penalty in penalties
+    }
+
+
+def threshold_only(page: Page, setting: Setting) -> Selected:
+    """The label alone: three learning rates by three penalties."""
+    return alone(page, mlp, setting.data, LABEL, trials=trials(RATES), **setting.common)
+
+
+def smoothed(page: Page, setting: Setting, *auxiliaries: str) -> Selected:
+    """The label beside others, by default its degree: three weights λ by three penalties."""
+    return beside(
+        page,
+        mlp,
+        setting.data,
+        LABEL,
+        auxiliaries or (DEGREE,),
+        values=WEIGHTS,
+        trials=trials(JOINT_RATES),
+        **setting.common,
+    )
+
+
+def regressed(page: Page, setting: Setting) -> dict[str, Fit]:
+    """The degree alone, with as many trials; each stops by the degree's validation loss."""
+    settings = setting.common | {"tasks": [DEGREE], "stopping": DEGREE}
+    return search(page, mlp, setting.data, trials(RATES), **settings)
+
+
+def calibrated_loss(
+    fits: Mapping[str, Fit], setting: Setting, task: str = LABEL
+) -> Float[np.ndarray, " seeds"]:
+    """The label's test loss when a task's prediction is calibrated on the validation labels.
+
+    For each seed of the trial whose calibrated validation loss is least.
+
+    Arguments:
+        fits: the trials.
+        setting: whose label and split.
+        task: whose prediction is calibrated.
+    """
+    found = []
+    for seed in next(iter(fits.values())).seeds:
+        data = setting.data(seed)
+        rows = setting.split.draw(data, seed)
+        losses = []
+        for fit in fits.values():
+            model = fit.model(seed)
+            with torch.no_grad():
+                scores = {
+                    part: model(data.inputs[chosen])[task]
+                    for part, chosen in (("validation", rows.validation), ("test", rows.test))
+                }
+            rule = calibrated(scores["validation"], data.targets[LABEL][rows.validation])
+            losses.append(
+                [
+                    _log_loss(rule(scores["validation"]), data.targets[LABEL][rows.validation]),
+                    _log_loss(rule(scores["test"]), data.targets[LABEL][rows.test]),
+                ]
+            )
+        found.append(min(losses)[1])
+    return np.array(found)
+
+
+def _log_loss(log_odds: Float[Tensor, "rows 1"], label: Float[Tensor, "rows 1"]) -> float:
+    return float(F.binary_cross_entropy_with_logits(log_odds, label))
+
+
+def label_equivalents(
+    loss: Float[np.ndarray, " seeds"],
+    curve: Mapping[int, Float[np.ndarray, " seeds"]],
+    least: Float[np.ndarray, " seeds"],
+) -> Float[np.ndarray, " seeds"]:
+    """How many times as many labels single-task training needs for a loss, a value a seed.
+
+    Excess losses over the least possible one are joined by straight lines in logarithms of labels
+    and excess. What is read off the curve of means is no mean of what seeds say: the values are the
+    jackknife's pseudo-values, whose mean and t interval are those of the estimate.
+
+    Arguments:
+        loss: of the method, with the curve's fewest labels.
+        curve: the single-task losses by number of labels.
+        least: the least possible loss.
+    """
+    sizes = np.log(sorted(curve))
+    losses = np.stack([curve[size] for size in sorted(curve)])
+
+    def read_off(seeds: np.ndarray) -> float:
+        excess = np.log(losses[:, seeds].mean(1) - least[seeds].mean())
+        wanted = np.log(loss[seeds].mean() - least[seeds].mean())
+        piece = int(np.clip(np.sum(excess[1:-1] > wanted), 0, len(sizes) - 2))
+        slope = np.diff(sizes)[piece] / np.diff(excess)[piece]
+        return float(np.exp(sizes[piece] + slope * (wanted - excess[piece]) - sizes[0]))
+
+    every = np.arange(len(loss))
+    whole = read_off(every)
+    without = np.array([read_off(np.delete(every, seed)) for seed in every])
+    return len(every) * whole - (len(every) - 1) * without
+
+
+# What happens to the degree -----------------------------------------------------------------------
+
+
+def within_class(data: MultiTaskData, seed: int) -> MultiTaskData:
+    """The degree permuted within each class: it keeps its tie to the label, and says no more."""
+    return shuffled(data, DEGREE, seed, within=LABEL)
+
+
+def among_all(data: MultiTaskData, seed: int) -> MultiTaskData:
+    """The degree permuted among all rows."""
+    return shuffled(data, DEGREE, seed)
+
+
+def with_degree(data: MultiTaskData, values: Float[Tensor, "rows 1"]) -> MultiTaskData:
+    """The same data with another degree."""
+    return MultiTaskData.partial(
+        data.tasks, data.inputs, data.targets | {DEGREE: values}, data.labelled
+    )
+
+
+def length_of_stay(data: MultiTaskData, seed: int) -> MultiTaskData:  # noqa: ARG001
+    """A degree that rises up to the cut and falls beyond it, like the days until death or cure."""
+    z = data.targets[DEGREE]
+    cut = z[data.targets[LABEL] == 0].max()
+    return with_degree(data, cut - (z - cut).abs())
