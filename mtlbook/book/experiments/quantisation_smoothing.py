@@ -6,7 +6,7 @@ regresses the degree and calibrates the threshold on the validation labels; wher
 the others' log-odds are calibrated on them, too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtlbook.auxiliary.auxiliary_task import check_auxiliaries, shuffled
-from mtlbook.auxiliary.quantisation_smoothing import calibrated
+from mtlbook.auxiliary.quantisation_smoothing import calibrated, clipped
 from mtlbook.book.data.worlds.thresholded import thresholded
 from mtlbook.book.experiments.auxiliary_tasks import alone, beside
 from mtlbook.book.experiments.networks import mlp
@@ -26,7 +26,7 @@ from mtlbook.book.experiments.training import search
 from mtlbook.book.page import Page
 from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
-from mtlbook.data.scaling import scaled
+from mtlbook.data.scaling import scaled, standardised
 from mtlbook.tasks import Task
 from mtlbook.training.results import Fit
 from mtlbook.training.sampling import Mixed
@@ -88,7 +88,7 @@ def constructed(*, labels: int, prevalence: float, second: float = 0.5) -> Setti
 
 
 def diabetes(*, labels: int = 200) -> Setting:
-    """442 patients: is the progression in the top quarter, how large is it, is it above the median?
+    """442 patients: progression in the top quarter, the progression itself, and above the median.
 
     The cuts define the labels and are those of all patients; scales are those of training rows.
     """
@@ -104,6 +104,14 @@ def diabetes(*, labels: int = 200) -> Setting:
     check_auxiliaries(made, LABEL)
     split = Holdout(train=labels, validation=100, test=142)
     return Setting(cache(partial(scaled, made, split)), split)
+
+
+def least_losses(
+    seeds: Sequence[int], prevalence: float, rows: int = 2800
+) -> Float[np.ndarray, " seeds"]:
+    """The least possible log loss of the constructed label, for each seed."""
+    made = (thresholded(seed, rows=rows, prevalence=prevalence) for seed in seeds)
+    return np.array([own.least_loss[LABEL] for own in made])
 
 
 def three_tasks() -> list[Task]:
@@ -251,3 +259,16 @@ def length_of_stay(data: MultiTaskData, seed: int) -> MultiTaskData:  # noqa: AR
     z = data.targets[DEGREE]
     cut = z[data.targets[LABEL] == 0].max()
     return with_degree(data, cut - (z - cut).abs())
+
+
+def heavy_tailed(setting: Setting, limit: float | None = None) -> Setting:
+    """The degree exp(2z), in units of the training rows: standardised, or clipped at a limit."""
+
+    def change(data: MultiTaskData, seed: int) -> MultiTaskData:
+        values = torch.exp(2 * data.targets[DEGREE])
+        training = values[setting.split.draw(data, seed).train]
+        if limit is None:
+            return with_degree(data, standardised(values, training))
+        return with_degree(data, clipped(values, training, limit))
+
+    return setting.changed(change)
