@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 from mtlbook.auxiliary.auxiliary_task import check_auxiliaries, shuffled
 from mtlbook.auxiliary.quantisation_smoothing import calibrated, clipped
 from mtlbook.book.data.worlds.thresholded import thresholded
-from mtlbook.book.experiments.auxiliary_tasks import alone, beside
+from mtlbook.book.experiments.auxiliary_tasks import alone, beside, equal_trials
 from mtlbook.book.experiments.networks import mlp
 from mtlbook.book.experiments.training import search
 from mtlbook.book.page import Page
@@ -36,6 +37,17 @@ from mtlbook.training.settings import Optimiser
 LABEL, DEGREE, SECOND = "label", "degree", "second"
 RATES, PENALTIES = (0.03, 0.1, 0.3), (0.0, 0.003, 0.01)
 JOINT_RATES, WEIGHTS = (0.1,), (0.3, 1.0, 3.0)
+# The contestants' names on the page, and in the record of the study.
+ALONE, QUANTITY, CUT = "single-task", "with the quantity", "with a second cut"
+WITHIN, SHUFFLED = "control: permuted within class", "control: shuffled"
+RIVAL = "regressed, calibrated"
+IN_RECORD = {
+    ALONE: "label alone",
+    QUANTITY: "with the sum",
+    CUT: "with a second cut",
+    WITHIN: "sum permuted within class",
+    RIVAL: "regression of the sum",
+}
 ROWS = {"validation": 200, "test": 1000}
 
 Data = Callable[[int], MultiTaskData]
@@ -161,6 +173,38 @@ def regressed(page: Page, setting: Setting) -> dict[str, Fit]:
     """The degree alone, with as many trials; each stops by the degree's validation loss."""
     settings = setting.common | {"tasks": [DEGREE], "stopping": DEGREE}
     return search(page, mlp, setting.data, trials(RATES), **settings)
+
+
+def compared(page: Page, setting: Setting) -> tuple[dict[str, Selected], dict[str, Fit]]:
+    """The contestants on a setting, with equal trials: those with the label, and the rival's fits.
+
+    Raises:
+        UsageError: for a quantity that is among the inputs.
+    """
+    check_auxiliaries(setting.data(page.seeds[0]), LABEL)
+    arms = {
+        ALONE: threshold_only(page, setting),
+        QUANTITY: smoothed(page, setting),
+        CUT: smoothed(page, setting, SECOND),
+        WITHIN: smoothed(page, setting.changed(within_class)),
+    }
+    equal_trials(*arms.values())
+    return arms, regressed(page, setting)
+
+
+def after_calibration(
+    arms: Mapping[str, Selected], regression: Mapping[str, Fit], setting: Setting
+) -> dict[str, Float[np.ndarray, " seeds"]]:
+    """The calibrated losses of the label alone, of label and quantity, and of the rival."""
+    found = {name: calibrated_loss(arms[name].fits, setting) for name in (ALONE, QUANTITY)}
+    return found | {RIVAL: calibrated_loss(regression, setting, DEGREE)}
+
+
+def of_record(results: pd.DataFrame, metric: str) -> dict[str, Float[np.ndarray, " seeds"]]:
+    """A metric of the study's contestants by their names on the page."""
+    values = results[results.metric == metric].groupby("method", sort=False)["value"]
+    own = {method: each.to_numpy() for method, each in values}
+    return {name: own[method] for name, method in IN_RECORD.items() if method in own}
 
 
 def calibrated_loss(

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from mtlbook import devices
 from mtlbook.auxiliary.auxiliary_task import check_auxiliaries
 from mtlbook.auxiliary.quantisation_smoothing import clipped
 from mtlbook.book.data import nhanes
@@ -60,7 +61,7 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
     setting = Setting(cache(lambda seed: of_seed(people, seed)), SPLIT, steps=STEPS)
     check_auxiliaries(setting.data(seeds[0]), LABEL)
     page = Page.__new__(Page)  # Training asks a page for these three alone.
-    page.seeds, page.device, page.section = cast(range, seeds), torch.device(device), SECTION
+    page.seeds, page.device, page.section = cast(range, seeds), devices.resolve(device), SECTION
     chosen = {
         "label alone": threshold_only(page, setting),
         "with the sum": smoothed(page, setting),
