@@ -1,12 +1,12 @@
 """Section 7.5's contestants: a label alone, beside its degree or a second cut, and the rival.
 
-All have nine trials of gradient descent with momentum 0.9 and L2 penalties, the same rows, steps
+All have six trials of gradient descent with momentum 0.9 and L2 penalties, the same rows, steps
 and minibatches, and choose trial and stopping point by the label's validation loss. The rival
 regresses the degree and calibrates the threshold on the validation labels; where it is compared,
 the others' log-odds are calibrated on them, too.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -21,9 +21,9 @@ from torch.nn import functional as F
 from mtlbook.auxiliary.auxiliary_task import check_auxiliaries, shuffled
 from mtlbook.auxiliary.quantisation_smoothing import calibrated, clipped
 from mtlbook.book.data.worlds.thresholded import thresholded
-from mtlbook.book.experiments.auxiliary_tasks import alone, beside, equal_trials
+from mtlbook.book.experiments.auxiliary_tasks import alone, equal_trials, strengths
 from mtlbook.book.experiments.networks import mlp
-from mtlbook.book.experiments.training import search
+from mtlbook.book.experiments.training import crossed, search, tuned
 from mtlbook.book.page import Page
 from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
@@ -35,8 +35,9 @@ from mtlbook.training.selection import Selected
 from mtlbook.training.settings import Optimiser
 
 LABEL, DEGREE, SECOND = "label", "degree", "second"
-RATES, PENALTIES = (0.03, 0.1, 0.3), (0.0, 0.003, 0.01)
-JOINT_RATES, WEIGHTS = (0.1,), (0.3, 1.0, 3.0)
+RATES, PENALTIES = (0.03, 0.1, 0.3), (0.003, 0.01)
+# λ and its learning rate: a heavier loss takes shorter steps.
+WEIGHTS = {0.3: 0.1, 1.0: 0.1, 3.0: 0.03}
 # The contestants' names on the page, and in the record of the study.
 ALONE, QUANTITY, CUT = "single-task", "with the quantity", "with a second cut"
 WITHIN, SHUFFLED = "control: permuted within class", "control: shuffled"
@@ -48,7 +49,7 @@ IN_RECORD = {
     WITHIN: "sum permuted within class",
     RIVAL: "regression of the sum",
 }
-ROWS = {"validation": 200, "test": 1000}
+ROWS = {"validation": 400, "test": 3000}
 
 Data = Callable[[int], MultiTaskData]
 Change = Callable[[MultiTaskData, int], MultiTaskData]
@@ -68,7 +69,7 @@ class Setting:
     data: Data
     split: Holdout
     width: int = 16
-    steps: int = 200
+    steps: int = 300
 
     @property
     def common(self) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def diabetes(*, labels: int = 200) -> Setting:
 
 
 def least_losses(
-    seeds: Sequence[int], prevalence: float, rows: int = 2800
+    seeds: Sequence[int], prevalence: float, rows: int = 3000
 ) -> Float[np.ndarray, " seeds"]:
     """The least possible log loss of the constructed label, for each seed."""
     made = (thresholded(seed, rows=rows, prevalence=prevalence) for seed in seeds)
@@ -141,31 +142,28 @@ def gradient_descent(rate: float, penalty: float) -> Optimiser:
     return partial(torch.optim.SGD, lr=rate, momentum=0.9, weight_decay=penalty)
 
 
-def trials(rates: tuple[float, ...], penalties: tuple[float, ...] = PENALTIES) -> dict[str, Any]:
+def trials(rates: Iterable[float]) -> dict[str, dict[str, Any]]:
     """Learning rates by L2 penalties."""
     return {
         f"rate {rate:g}, L2 {penalty:g}": {"optimiser": gradient_descent(rate, penalty)}
         for rate in rates
-        for penalty in penalties
+        for penalty in PENALTIES
     }
 
 
 def threshold_only(page: Page, setting: Setting) -> Selected:
-    """The label alone: three learning rates by three penalties."""
+    """The label alone: three learning rates by two penalties."""
     return alone(page, mlp, setting.data, LABEL, trials=trials(RATES), **setting.common)
 
 
 def smoothed(page: Page, setting: Setting, *auxiliaries: str) -> Selected:
-    """The label beside others, by default its degree: three weights λ by three penalties."""
-    return beside(
-        page,
-        mlp,
-        setting.data,
-        LABEL,
-        auxiliaries or (DEGREE,),
-        values=WEIGHTS,
-        trials=trials(JOINT_RATES),
-        **setting.common,
+    """The label beside others, by default its degree: three weights λ by two penalties."""
+    others = auxiliaries or (DEGREE,)
+    tried = {}
+    for weight, rate in WEIGHTS.items():
+        tried |= crossed(strengths(LABEL, others, [weight]), trials([rate]))
+    return tuned(
+        page, mlp, setting.data, tried, tasks=[LABEL, *others], stopping=LABEL, **setting.common
     )
 
 
@@ -250,32 +248,31 @@ def label_equivalents(
     loss: Float[np.ndarray, " seeds"],
     curve: Mapping[int, Float[np.ndarray, " seeds"]],
     least: Float[np.ndarray, " seeds"],
-) -> Float[np.ndarray, " seeds"]:
-    """How many times as many labels single-task training needs for a loss, a value a seed.
+) -> float:
+    """How many times as many labels single-task training needs for a loss.
 
-    Excess losses over the least possible one are joined by straight lines in logarithms of labels
-    and excess. What is read off the curve of means is no mean of what seeds say: the values are the
-    jackknife's pseudo-values, whose mean and t interval are those of the estimate.
+    Mean excess losses over the least possible one are joined by straight lines in logarithms of
+    labels and excess.
 
     Arguments:
         loss: of the method, with the curve's fewest labels.
         curve: the single-task losses by number of labels.
         least: the least possible loss.
+
+    Returns:
+        1 for a loss that is no lower than the curve's first; infinity for one below all of them.
     """
-    sizes = np.log(sorted(curve))
-    losses = np.stack([curve[size] for size in sorted(curve)])
-
-    def read_off(seeds: np.ndarray) -> float:
-        excess = np.log(losses[:, seeds].mean(1) - least[seeds].mean())
-        wanted = np.log(loss[seeds].mean() - least[seeds].mean())
-        piece = int(np.clip(np.sum(excess[1:-1] > wanted), 0, len(sizes) - 2))
-        slope = np.diff(sizes)[piece] / np.diff(excess)[piece]
-        return float(np.exp(sizes[piece] + slope * (wanted - excess[piece]) - sizes[0]))
-
-    every = np.arange(len(loss))
-    whole = read_off(every)
-    without = np.array([read_off(np.delete(every, seed)) for seed in every])
-    return len(every) * whole - (len(every) - 1) * without
+    sizes = sorted(curve)
+    wanted = float(loss.mean() - least.mean())
+    excess = [float(curve[size].mean() - least.mean()) for size in sizes]
+    if wanted >= excess[0]:
+        return 1.0
+    for place in range(1, len(sizes)):
+        if excess[place] <= wanted:
+            ends = (excess[place], excess[place - 1])
+            part = np.log(ends[1] / wanted) / np.log(ends[1] / ends[0])
+            return float(sizes[place - 1] / sizes[0] * (sizes[place] / sizes[place - 1]) ** part)
+    return float("inf")
 
 
 # What happens to the degree -----------------------------------------------------------------------

@@ -12,7 +12,7 @@ Each seed draws 1,000 training, 1,000 validation and 3,000 test rows, scaled wit
 rows say. The contestants are those of the page (`mtlbook.book.experiments.quantisation_smoothing`):
 the label alone, with the degree, with the second cut, with the degree permuted within each class,
 and the regression of the degree whose threshold is calibrated on the validation labels; 16 tanh
-units, nine trials each, 300 steps. `loss` is the log loss on test rows, `calibrated loss` that
+units, six trials each, 300 steps. `loss` is the log loss on test rows, `calibrated loss` that
 after calibration; the `constant`'s is the entropy of the test labels' share. Under a minute on
 one core. No statement about the population: the survey's weights are not used.
 """
