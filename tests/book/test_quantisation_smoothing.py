@@ -76,6 +76,30 @@ def test_labels_are_read_off_a_power_law_exactly():
     assert experiment.label_equivalents(np.full(6, 0.101), curve, least) == float("inf")
 
 
+def test_what_is_won_back_is_relative_to_the_excess_loss():
+    losses = {
+        name: np.full(4, loss)
+        for name, loss in ((experiment.ALONE, 0.3), ("more", 0.2), (experiment.QUANTITY, 0.25))
+    }
+    removed, times = experiment.won_back(
+        losses, {experiment.ALONE: 100, "more": 400}, np.full(4, 0.1)
+    )
+    np.testing.assert_allclose(removed["more"], 50)
+    np.testing.assert_allclose(removed[experiment.QUANTITY], 25)
+    assert times["more"] == pytest.approx(4)
+    assert times[experiment.QUANTITY] == pytest.approx(4 ** (np.log(4 / 3) / np.log(2)))
+
+
+def test_reductions_compare_the_rival_after_calibration_of_both():
+    names = (experiment.ALONE, experiment.QUANTITY, experiment.RIVAL)
+    losses = {name: np.full(4, loss) for name, loss in zip(names[:2], (0.4, 0.3), strict=True)}
+    after = {name: np.full(4, loss) for name, loss in zip(names, (0.2, 0.2, 0.1), strict=True)}
+    found = experiment.reductions(losses, after)
+    assert found[experiment.QUANTITY].estimate == pytest.approx(25)
+    assert found[experiment.RIVAL].estimate == pytest.approx(50)
+    assert set(found) == {experiment.QUANTITY, experiment.RIVAL}
+
+
 def test_more_labels_leave_the_test_rows_and_another_prevalence_the_inputs():
     few, many = (experiment.constructed(labels=n, prevalence=0.1) for n in (400, 1600))
     rows = [own.split.draw(own.data(3), 3) for own in (few, many)]

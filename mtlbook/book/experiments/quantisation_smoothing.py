@@ -23,11 +23,13 @@ from mtlbook.auxiliary.quantisation_smoothing import calibrated, clipped
 from mtlbook.book.data.worlds.thresholded import thresholded
 from mtlbook.book.experiments.auxiliary_tasks import alone, equal_trials, strengths
 from mtlbook.book.experiments.networks import mlp
+from mtlbook.book.experiments.results import error_reduction, error_reductions
 from mtlbook.book.experiments.training import crossed, search, tuned
 from mtlbook.book.page import Page
 from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.scaling import scaled, standardised
+from mtlbook.statistics import Effect
 from mtlbook.tasks import Task
 from mtlbook.training.results import Fit
 from mtlbook.training.sampling import Mixed
@@ -42,6 +44,7 @@ WEIGHTS = {0.3: 0.1, 1.0: 0.1, 3.0: 0.03}
 ALONE, QUANTITY, CUT = "single-task", "with the quantity", "with a second cut"
 WITHIN, SHUFFLED = "control: permuted within class", "control: shuffled"
 RIVAL = "regressed, calibrated"
+NAMES = (QUANTITY, CUT, WITHIN, SHUFFLED)
 IN_RECORD = {
     ALONE: "label alone",
     QUANTITY: "with the sum",
@@ -49,7 +52,7 @@ IN_RECORD = {
     WITHIN: "sum permuted within class",
     RIVAL: "regression of the sum",
 }
-ROWS = {"validation": 400, "test": 3000}
+VALIDATION, TEST = 400, 3000
 
 Data = Callable[[int], MultiTaskData]
 Change = Callable[[MultiTaskData, int], MultiTaskData]
@@ -94,10 +97,10 @@ def constructed(*, labels: int, prevalence: float, second: float = 0.5) -> Setti
 
     @cache
     def data(seed: int) -> MultiTaskData:
-        rows = max(labels, most) + sum(ROWS.values())
+        rows = max(labels, most) + VALIDATION + TEST
         return thresholded(seed, rows=rows, prevalence=prevalence, second=second).data
 
-    return Setting(data, Holdout(train=labels, **ROWS))
+    return Setting(data, Holdout(train=labels, validation=VALIDATION, test=TEST))
 
 
 def diabetes(*, labels: int = 200) -> Setting:
@@ -127,14 +130,9 @@ def least_losses(
     return np.array([own.least_loss[LABEL] for own in made])
 
 
-def three_tasks() -> list[Task]:
+def three_tasks(metric: str | None = None) -> list[Task]:
     """The label first, so that trunk and its head are drawn before the others."""
-    score = "area under the curve"
-    return [
-        Task.binary(LABEL, metric=score),
-        Task.regression(DEGREE),
-        Task.binary(SECOND, metric=score),
-    ]
+    return [Task.binary(LABEL, metric=metric), Task.regression(DEGREE), Task.binary(SECOND)]
 
 
 def gradient_descent(rate: float, penalty: float) -> Optimiser:
@@ -242,6 +240,37 @@ def calibrated_loss(
 
 def _log_loss(log_odds: Float[Tensor, "rows 1"], label: Float[Tensor, "rows 1"]) -> float:
     return float(F.binary_cross_entropy_with_logits(log_odds, label))
+
+
+def reductions(
+    losses: Mapping[str, Float[np.ndarray, " seeds"]],
+    after: Mapping[str, Float[np.ndarray, " seeds"]],
+) -> dict[str, Effect]:
+    """Each contestant against the label alone; the rival `after` calibration of both."""
+    found = {
+        name: error_reduction(own, losses[ALONE]) for name, own in losses.items() if name in NAMES
+    }
+    return found | {RIVAL: error_reduction(after[RIVAL], after[ALONE])}
+
+
+def won_back(
+    losses: Mapping[str, Float[np.ndarray, " seeds"]],
+    sizes: Mapping[str, int],
+    least: Float[np.ndarray, " seeds"],
+) -> tuple[dict[str, Float[np.ndarray, " seeds"]], dict[str, float]]:
+    """Of the excess loss of the label alone, what the others remove, %, and label equivalents.
+
+    Arguments:
+        losses: by contestant.
+        sizes: the labels of those with the label alone, the fewest first.
+        least: the least possible loss.
+    """
+    curve = {size: losses[name] for name, size in sizes.items()}
+    others = [name for name in losses if name != ALONE]
+    removed = {
+        name: error_reductions(losses[name] - least, losses[ALONE] - least) for name in others
+    }
+    return removed, {name: label_equivalents(losses[name], curve, least) for name in others}
 
 
 def label_equivalents(

@@ -98,7 +98,12 @@ def thresholds_of_the_sum(table: RawTable) -> RawTable:
         SECOND: (total >= MILD).double(),
     }
     every = torch.ones(len(total), dtype=torch.bool)
-    return RawTable(tuple(three_tasks()), table.inputs, targets, dict.fromkeys(targets, every))
+    return RawTable(
+        tuple(three_tasks("area under the curve")),
+        table.inputs,
+        targets,
+        dict.fromkeys(targets, every),
+    )
 
 
 def of_seed(table: RawTable, seed: int) -> MultiTaskData:

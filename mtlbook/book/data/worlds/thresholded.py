@@ -5,7 +5,7 @@ from math import sqrt
 
 import torch
 from jaxtyping import Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from torch import Tensor
 
 from mtlbook.data.multi_task_data import MultiTaskData
@@ -82,11 +82,7 @@ def thresholded(
     }
     z = signal + spread * standard_normal(generator(seed, "thresholded", "noise"), rows, 1)
     above = {name: (z > cut).double() for name, cut in cuts.items()}
-    tasks = [
-        Task.binary("label", metric="area under the curve"),
-        Task.regression("degree"),
-        Task.binary("second", metric="area under the curve"),
-    ]
+    tasks = [Task.binary("label"), Task.regression("degree"), Task.binary("second")]
     targets = {"label": above["label"], "degree": z, "second": above["second"]}
     entropies = {name: _entropy(signal - cut, spread) for name, cut in cuts.items()}
     return SyntheticDataset(
@@ -112,7 +108,7 @@ def cut_above(share: float, means: Float[Tensor, "rows 1"], spread: float) -> fl
         return float(torch.special.ndtr((means - cut) / spread).mean()) - share
 
     reach = float(means.abs().max()) + 10 * spread
-    return float(brentq(excess, -reach, reach, xtol=1e-9))
+    return root_scalar(excess, bracket=(-reach, reach), xtol=1e-9).root
 
 
 def _entropy(above: Float[Tensor, "rows 1"], spread: float) -> float:
