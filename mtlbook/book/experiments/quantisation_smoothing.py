@@ -9,7 +9,7 @@ the others' log-odds are calibrated on them, too.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtlbook import devices
 from mtlbook.auxiliary.auxiliary_task import check_auxiliaries, shuffled
 from mtlbook.auxiliary.quantisation_smoothing import calibrated, clipped
 from mtlbook.book.data.worlds.thresholded import thresholded
@@ -47,10 +48,10 @@ RIVAL = "regressed, calibrated"
 NAMES = (QUANTITY, CUT, WITHIN, SHUFFLED)
 IN_RECORD = {
     ALONE: "label alone",
-    QUANTITY: "with the sum",
+    QUANTITY: "with the quantity",
     CUT: "with a second cut",
-    WITHIN: "sum permuted within class",
-    RIVAL: "regression of the sum",
+    WITHIN: "quantity permuted within class",
+    RIVAL: "regression of the quantity",
 }
 VALIDATION, TEST = 400, 3000
 
@@ -196,11 +197,41 @@ def after_calibration(
     return found | {RIVAL: calibrated_loss(regression, setting, DEGREE)}
 
 
+def recorded(setting: Setting, seeds: Sequence[int], device: str) -> pd.DataFrame:
+    """What a study records of the contestants: columns seed, method, metric and value.
+
+    Metrics are the log loss on test rows as it is (`loss`), after calibration (`calibrated loss`),
+    and the label's own metric; the `constant`'s loss is the entropy of the test labels' share.
+    """
+    page = Page.__new__(Page)  # Training asks a page for these three alone.
+    page.seeds, page.device, page.section = cast(range, seeds), devices.resolve(device), "7.5"
+    arms, regression = compared(page, setting)
+    found = {
+        "loss": {name: arm.score(LABEL, "loss") for name, arm in arms.items()},
+        "calibrated loss": after_calibration(arms, regression, setting),
+    }
+    own = setting.data(seeds[0]).tasks[0].metric.name
+    found[own] = {name: arms[name].score(LABEL) for name in (ALONE, QUANTITY)}
+    rows = [
+        {"seed": seed, "method": IN_RECORD[name], "metric": metric, "value": value}
+        for metric, losses in found.items()
+        for name, values in losses.items()
+        for seed, value in zip(seeds, values, strict=True)
+    ]
+    for seed in seeds:
+        data = setting.data(seed)
+        share = float(data.targets[LABEL][setting.split.draw(data, seed).test].mean())
+        entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+        rows.append({"seed": seed, "method": "constant", "metric": "loss", "value": entropy})
+    return pd.DataFrame(rows)
+
+
 def of_record(results: pd.DataFrame, metric: str) -> dict[str, Float[np.ndarray, " seeds"]]:
     """A metric of the study's contestants by their names on the page."""
     values = results[results.metric == metric].groupby("method", sort=False)["value"]
     own = {method: each.to_numpy() for method, each in values}
-    return {name: own[method] for name, method in IN_RECORD.items() if method in own}
+    names = IN_RECORD | {"constant": "constant"}
+    return {name: own[method] for name, method in names.items() if method in own}
 
 
 def calibrated_loss(

@@ -12,21 +12,16 @@ Each seed draws 1,000 training, 1,000 validation and 3,000 test rows, scaled wit
 rows say. The contestants are those of the page (`mtlbook.book.experiments.quantisation_smoothing`):
 the label alone, with the degree, with the second cut, with the degree permuted within each class,
 and the regression of the degree whose threshold is calibrated on the validation labels; 16 tanh
-units, six trials each, 300 steps. `loss` is the log loss on test rows, `calibrated loss` that
-after calibration; the `constant`'s is the entropy of the test labels' share. Under a minute on
-one core. No statement about the population: the survey's weights are not used.
+units, six trials each, 300 steps. Under a minute on one core. No statement about the population:
+the survey's weights are not used.
 """
 
 from collections.abc import Sequence
 from functools import cache
-from typing import cast
 
-import numpy as np
 import pandas as pd
 import torch
 
-from mtlbook import devices
-from mtlbook.auxiliary.auxiliary_task import check_auxiliaries
 from mtlbook.auxiliary.quantisation_smoothing import clipped
 from mtlbook.book.data import nhanes
 from mtlbook.book.experiments.quantisation_smoothing import (
@@ -34,15 +29,10 @@ from mtlbook.book.experiments.quantisation_smoothing import (
     LABEL,
     SECOND,
     Setting,
-    calibrated_loss,
-    regressed,
-    smoothed,
+    recorded,
     three_tasks,
-    threshold_only,
     with_degree,
-    within_class,
 )
-from mtlbook.book.page import Page
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.data.scaling import RawTable, scaled
 
@@ -59,32 +49,7 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
     """The results: columns seed, method, metric and value."""
     people = thresholds_of_the_sum(nhanes.load())
     setting = Setting(cache(lambda seed: of_seed(people, seed)), SPLIT, steps=STEPS)
-    check_auxiliaries(setting.data(seeds[0]), LABEL)
-    page = Page.__new__(Page)  # Training asks a page for these three alone.
-    page.seeds, page.device, page.section = cast(range, seeds), devices.resolve(device), SECTION
-    chosen = {
-        "label alone": threshold_only(page, setting),
-        "with the sum": smoothed(page, setting),
-        "with a second cut": smoothed(page, setting, SECOND),
-        "sum permuted within class": smoothed(page, setting.changed(within_class)),
-    }
-    found = {("loss", name): own.score(LABEL, "loss") for name, own in chosen.items()}
-    for name in ("label alone", "with the sum"):
-        found["calibrated loss", name] = calibrated_loss(chosen[name].fits, setting)
-    found["calibrated loss", "regression of the sum"] = calibrated_loss(
-        regressed(page, setting), setting, DEGREE
-    )
-    shares = np.array([_test_share(setting, seed) for seed in seeds])
-    found["loss", "constant"] = -shares * np.log(shares) - (1 - shares) * np.log(1 - shares)
-    for name in ("label alone", "with the sum"):
-        found["area under the curve", name] = chosen[name].score(LABEL)
-    return pd.DataFrame(
-        [
-            {"seed": seed, "method": method, "metric": metric, "value": value}
-            for (metric, method), values in found.items()
-            for seed, value in zip(seeds, values, strict=True)
-        ]
-    )
+    return recorded(setting, seeds, device)
 
 
 def thresholds_of_the_sum(table: RawTable) -> RawTable:
@@ -112,8 +77,3 @@ def of_seed(table: RawTable, seed: int) -> MultiTaskData:
     train = SPLIT.draw(made, seed).train
     total = made.targets[DEGREE]
     return with_degree(made, clipped(total, total[train]))
-
-
-def _test_share(setting: Setting, seed: int) -> float:
-    data = setting.data(seed)
-    return float(data.targets[LABEL][setting.split.draw(data, seed).test].mean())

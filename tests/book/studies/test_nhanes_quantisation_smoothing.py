@@ -58,9 +58,15 @@ def test_the_whole_study_at_a_tiny_size(monkeypatch):
     assert np.isfinite(results.value).all()
     losses = results[results.metric == "loss"]
     assert set(losses.method) == {
-        "label alone", "with the sum", "with a second cut", "sum permuted within class", "constant",
-    }  # fmt: skip
+        "label alone",
+        "with the quantity",
+        "with a second cut",
+        "quantity permuted within class",
+        "constant",
+    }
     assert set(results.groupby(["metric", "method"]).size()) == {2}
     assert set(results[results.metric == "calibrated loss"].method) == {
-        "label alone", "with the sum", "regression of the sum",
-    }  # fmt: skip
+        "label alone",
+        "with the quantity",
+        "regression of the quantity",
+    }
