@@ -1,4 +1,4 @@
-"""Section 7.5 on School: is a student among the best tenth, and what was the score?
+"""Section 7.5 on School: whether a student is among the best tenth, and the score itself.
 
 15,362 students in 139 schools of London (`mtlbook.data.school`), all in one table: the label is
 whether the score of the examination is in the top tenth, the quantity the score itself, the second
@@ -44,7 +44,7 @@ def run(seeds: Sequence[int], device: str) -> pd.DataFrame:
 
 
 def of_students(schools: MultiTaskData) -> MultiTaskData:
-    """One table of all students: is the score in the top tenth, the score, is it above the median?
+    """One table of all students: the top tenth, the score, and whether it is above the median.
 
     Each student belongs to one school and has a score there; those of the others are 0.
     """
