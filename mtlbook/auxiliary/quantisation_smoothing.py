@@ -12,7 +12,7 @@ cuts c_1 < … < c_K keep the share
 
 with φ and Φ the standard normal density and distribution; for one cut with a share p of cases above
 it that is φ²/(p (1 − p)): 0.64, 0.54, 0.34, 0.22 for p = 50, 25, 10, 5 %. More cuts keep more, and
-in the limit all.
+in the limit all. (At the median a third of the data is lost: Altman and Royston, 2006.)
 
 **Where it fails.** The auxiliary loss teaches the trunk alone; the label's own head still learns
 from labels. A regression of z whose threshold is calibrated on a few labels, `calibrated`, needs no

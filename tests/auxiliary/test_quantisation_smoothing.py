@@ -6,7 +6,9 @@ import torch
 from scipy import optimize, stats
 from sklearn.calibration import _sigmoid_calibration
 
+from mtlbook.auxiliary.linear_trunk import identity_gap
 from mtlbook.auxiliary.quantisation_smoothing import calibrated, clipped, information_share
+from mtlbook.book.data.worlds.thresholded import thresholded
 from mtlbook.errors import UsageError
 from mtlbook.randomness import generator, standard_normal
 
@@ -153,3 +155,9 @@ def test_what_cannot_be_clipped_is_refused():
         clipped(column, column)
     with pytest.raises(UsageError, match="above 0"):
         clipped(column, column, limit=0.0)
+
+
+def test_behind_a_full_linear_trunk_the_quantity_changes_nothing():
+    data = thresholded(0, rows=300, prevalence=0.1).data
+    assert identity_gap(data, "label") < 1e-12
+    assert identity_gap(data, "label", width=1) > 0.01
