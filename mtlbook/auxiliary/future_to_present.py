@@ -21,17 +21,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LinearRegression
 
+from mtlbook.auxiliary.auxiliary_task import equal_columns
 from mtlbook.errors import UsageError
-
-# Of fewer rows two columns are soon equal by chance.
-FEWEST_ROWS = 8
-# What is left of a column by the best shift and scale of another, in parts of its variance.
-ROUNDING = 1e-12
 
 
 class LuPTS(BaseEstimator):
@@ -170,12 +167,8 @@ def future_columns(
     """
     inputs, names = _table(present, "present")
     values, own = _table(later, "later")
-    if len(inputs) < FEWEST_ROWS:
-        return []
-    left = 1 - (_standardised(inputs).T @ _standardised(values) / len(inputs)) ** 2
-    return [
-        (names[i], own[j]) for i, j in np.argwhere(left < ROUNDING) if names[i] not in set(carried)
-    ]
+    equal = equal_columns(torch.tensor(inputs), torch.tensor(values))
+    return [(names[i], own[j]) for i, j in equal if names[i] not in set(carried)]
 
 
 def _copy(model: Any) -> Any:
@@ -224,11 +217,3 @@ def _table(values: ArrayLike, time: str) -> tuple[Float[np.ndarray, "rows column
             "them from training rows and nothing later."
         )
     return table, [str(name) for name in getattr(values, "columns", range(table.shape[1]))]
-
-
-def _standardised(table: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
-    """Mean 0 and mean square 1; a constant column becomes 0, which equals nothing."""
-    centred = table - table.mean(0)
-    size = np.sqrt((centred**2).mean(0))
-    varies = np.ptp(table, axis=0) > 0
-    return np.where(varies, centred / np.where(varies, size, 1), 0)
