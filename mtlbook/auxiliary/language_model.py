@@ -105,7 +105,7 @@ class Vocabulary:
 
     def __call__(self, tokens: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """The class of each word."""
-        words = self.words.to(tokens.device)
+        tokens, words = tokens.contiguous(), self.words.to(tokens.device)
         place = torch.searchsorted(words, tokens).clamp(max=len(words) - 1)
         return torch.where(words[place] == tokens, place, len(words))
 
@@ -236,7 +236,7 @@ class LanguageModelHead(nn.Module):
         torch.Size([2, 20, 7])
     """
 
-    def __init__(self, direction: Direction, width: int, hidden: int, classes: int) -> None:
+    def __init__(self, direction: str, width: int, hidden: int, classes: int) -> None:
         super().__init__()
         if direction not in DIRECTIONS:
             raise UsageError(f"A direction is one of {list(DIRECTIONS)}, not {direction!r}.")

@@ -1,7 +1,7 @@
 """Section 7.8's contestants: a tagger alone, beside a language model, and after one."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -16,14 +16,14 @@ from mtlbook.auxiliary.language_model import (
     Vocabulary,
     add_language_model,
 )
-from mtlbook.book.experiments.training import Trials, adam, crossed, search
-from mtlbook.book.page import Page
+from mtlbook.book.experiments.training import Trials, adam, crossed
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.layers.causal_window import CausalWindow
+from mtlbook.layers.recurrent import LSTM
+from mtlbook.layers.stages import named
 from mtlbook.layers.tagging import Masked, TagHead, Words
 from mtlbook.metrics import IGNORED
 from mtlbook.randomness import generator
-from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import CrossEntropy
 from mtlbook.training.context import Batch, StepContext
 from mtlbook.training.objective import Losses, Objective
@@ -40,33 +40,60 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
     return CrossEntropy()(logits, targets).mean()
 
 
+class Tagger(nn.Module):
+    """A trunk and a head for each task, on sentences: `{"tokens", "mask"}`.
+
+    Arguments:
+        stages: the trunk, from the word vectors on.
+        heads: by task, from the trunk's states to the prediction.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(*stages)
+        self.heads = named(heads)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each task's prediction, `(sentences, outputs, length)`."""
+        states = self.trunk(inputs)
+        return {name: head(states) for name, head in self.heads.items()}
+
+
 def tagger(
     data: MultiTaskData,
     seed: int,  # noqa: ARG001
     *,
     symbols: int,
-    vector: int,
-    width: int,
-    layers: int,
-    reach: int,
-    hidden: int,
-    dropout: float,
-) -> HardSharing:
-    """Word vectors, causal windows in both directions, and a head for each of the data's tasks."""
+    width: int = 12,
+    reach: int = 2,
+    dropout: float = 0.0,
+    recurrent: bool = False,
+) -> Tagger:
+    """Word vectors, a reader of both directions, and a head for each of the data's tasks.
 
-    def stages() -> list[nn.Module]:
-        read = CausalWindow(vector, width, layers, reach=reach)
-        return [Words(symbols, vector), Dropped(dropout), Masked(read), Dropped(dropout)]
+    Arguments:
+        data: with the tasks that are trained.
+        seed: what every `build` is given, too.
+        symbols: numbers that a token can have, 0 for padding included.
+        width: entries of a word's vector, units of each direction and of a language model's layer.
+        reach: words that each direction sees beside the present one.
+        dropout: of the word vectors, and of the reader's states.
+        recurrent: whether the reader is an LSTM of separate directions, which sees all words.
+    """
+    read = (
+        LSTM(width, width, separate=True)
+        if recurrent
+        else CausalWindow(width, width, reach=reach)
+    )
+    stages = [Words(symbols, width), Dropped(dropout), Masked(read), Dropped(dropout)]
 
     def head(name: str, outputs: int) -> nn.Module:
         for way in DIRECTIONS:
             if name == way:
-                return LanguageModelHead(way, width, hidden, outputs)
+                return LanguageModelHead(way, width, hidden=width, classes=outputs)
         return TagHead(2 * width, outputs)
 
-    made = stages()
-    heads = {task.name: head(task.name, task.outputs) for task in data.tasks}
-    return HardSharing(lambda: made, heads)
+    return Tagger(stages, {own.name: head(own.name, own.outputs) for own in data.tasks})
 
 
 class Dropped(nn.Module):
@@ -89,37 +116,33 @@ class LanguageModels:
     step with the least validation loss of the tagging.
 
     Attributes:
-        page: whose seeds and device are used.
+        search: trains trials, as `training.search` with its page given.
+        build: makes the tagger, as `tagger` with its sizes given; its dial is `dropout`.
         data: from a seed to tagged sentences.
-        split: how many sentences have tags, and how many are text alone.
-        task: the tagging.
-        symbols: numbers that a token can have.
-        most: words with a class of their own.
+        split: its training part has the tagged sentences and those that are text alone.
         labels: training sentences with tags.
+        task: the tagging.
+        most: words with a class of their own.
         steps: of each training; a step sees `batch` sentences.
         batch: see `steps`.
         rate: of Adam.
-        sizes: of the tagger, see `tagger`.
         gammas: γ, the weights of the language model that are tried.
-        dropouts: tried beside a language model; alone there are as many as trials.
-        alone_dropouts: tried without a language model.
+        dropouts: tried with each γ.
+        alone_dropouts: tried without a language model, as many as there are trials with one.
     """
 
-    page: Page
+    search: Callable[..., dict[str, Fit]]
+    build: Callable[..., Tagger]
     data: Corpus
     split: Holdout
     labels: int
-    symbols: int
     task: str = "tag"
     most: int = 40
-    steps: int = 150
+    steps: int = 100
     batch: int = 8
-    rate: float = 0.02
-    sizes: Mapping[str, int] = field(
-        default_factory=lambda: {"vector": 12, "width": 12, "layers": 1, "reach": 2, "hidden": 12}
-    )
+    rate: float = 0.05
     gammas: tuple[float, ...] = (0.1, 1.0)
-    dropouts: tuple[float, ...] = (0.2, 0.5)
+    dropouts: tuple[float, ...] = (0.2, 0.4)
     alone_dropouts: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6)
 
     def corpus(self, *, text: bool = False, shuffled: bool = False) -> Corpus:
@@ -161,11 +184,15 @@ class LanguageModels:
         data = self.corpus(shuffled=shuffled)
         return select(self._searched(data, self._trials, split=split), each_task=True)
 
-    def with_text(self) -> Selected:
-        """The tagger beside a language model of tagged and further, untagged sentences."""
+    def with_text(self, *, shuffled: bool = False) -> Selected:
+        """The tagger beside a language model of tagged and further, untagged sentences.
+
+        A step sees `batch` tagged sentences for the tags' loss, and as many of all sentences for
+        the language model's.
+        """
         streams = {"tagged": RowsOf(task=self.task), "text": RowsOf(task=DIRECTIONS[0])}
         found = self._searched(
-            self.corpus(text=True),
+            self.corpus(text=True, shuffled=shuffled),
             self._trials,
             split=self._split(self.task),
             sampler=Streams(self.batch, rows=streams),
@@ -207,10 +234,6 @@ class LanguageModels:
         (joint,) = self._searched(self.corpus(), zero, split=split).values()
         return float(np.abs(own.predictions[self.task] - joint.predictions[self.task]).max())
 
-    def network(self, data: MultiTaskData, seed: int, *, dropout: float = 0.0) -> HardSharing:
-        """The tagger for some tasks of the data."""
-        return tagger(data, seed, symbols=self.symbols, dropout=dropout, **self.sizes)
-
     @property
     def _tags(self) -> dict[str, Any]:
         """The settings of a training of the tagger alone."""
@@ -242,10 +265,10 @@ class LanguageModels:
             "sampler": Mixed(self.batch),
             "optimiser": adam(self.rate),
             "stopping": self.task,
-            "validate_every": max(1, self.steps // 6),
+            "validate_every": max(1, self.steps // 5),
             "evaluate_on": ("validation", "test"),
         }
-        return search(self.page, self.network, data, trials, **common | settings)
+        return self.search(self.build, data, trials, **common | settings)
 
 
 def of_gamma(found: Selected, gamma: float) -> Selected:
@@ -258,7 +281,7 @@ def two_streams(task: str) -> Objective:
     """The tags' loss of one batch, and the language model's losses of another."""
 
     def compute(
-        model: HardSharing,
+        model: Tagger,
         batches: Mapping[str, Batch],
         context: StepContext,  # noqa: ARG001
     ) -> Losses:

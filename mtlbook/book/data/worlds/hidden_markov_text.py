@@ -20,14 +20,14 @@ def hidden_markov_text(
     seed: int,
     *,
     rows: int,
-    length: int = 10,
-    words: int = 200,
-    tags: int = 8,
+    length: int = 8,
+    words: int = 240,
+    tags: int = 12,
     sharpness: float = 0.8,
-    ambiguity: float = 0.3,
+    ambiguity: float = 0.1,
     frequency: float = 1.0,
 ) -> SyntheticDataset:
-    r"""Sentences from a hidden Markov model, each word tagged with the state that emitted it.
+    r"""Sentences from a hidden Markov model, each word tagged by the state that emitted it.
 
     The first state $z_1$ is drawn alike from all $K$. With the probability $s$ (`sharpness`) the
     next one is the successor of the present one on a random circle through all states, and else it
@@ -63,7 +63,7 @@ def hidden_markov_text(
     Example:
         >>> made = hidden_markov_text(0, rows=3)
         >>> made.data.inputs["tokens"].shape, made.data.targets["tag"].shape
-        (torch.Size([3, 10, 1]), torch.Size([3, 10]))
+        (torch.Size([3, 8, 1]), torch.Size([3, 8]))
     """
     check_counts(rows=rows, length=length, words=words)
     check_counts(2, tags=tags)
@@ -71,17 +71,17 @@ def hidden_markov_text(
     if words % tags:
         raise UsageError(f"{words} words cannot be shared out among {tags} tags: take a multiple.")
     transition, emission = chain(
-        seed, words=words, tags=tags, sharpness=sharpness, ambiguity=ambiguity, frequency=frequency
+        seed, words, tags, sharpness=sharpness, ambiguity=ambiguity, frequency=frequency
     )
     drawn = torch.rand(rows, length, 2, generator=generator(seed, "text"), dtype=torch.float64)
     state = (drawn[:, 0, 0] * tags).long()
-    states, symbols = [], []
+    path, symbols = [], []
     for place in range(length):
         if place:
             state = _chosen(transition[state], drawn[:, place, 0])
-        states.append(state)
+        path.append(state)
         symbols.append(_chosen(emission[state], drawn[:, place, 1]))
-    tag, word = torch.stack(states, 1), torch.stack(symbols, 1)
+    tag, word = torch.stack(path, 1), torch.stack(symbols, 1)
     posterior = posteriors(word, transition, emission)
     entropy = -torch.xlogy(posterior, posterior).sum(-1).mean()
     inputs = {"tokens": word[..., None] + 1, "mask": torch.ones(rows, length, dtype=torch.bool)}
@@ -93,16 +93,16 @@ def hidden_markov_text(
 
 
 def chain(
-    seed: int, *, words: int, tags: int, sharpness: float, ambiguity: float, frequency: float
-) -> tuple[Float[Tensor, "tags tags"], Float[Tensor, "tags words"]]:
+    seed: int, words: int, states: int, *, sharpness: float, ambiguity: float, frequency: float
+) -> tuple[Float[Tensor, "states states"], Float[Tensor, "states words"]]:
     """The probabilities of the next state given a state, and of a word given its state."""
-    order = torch.randperm(tags, generator=generator(seed, "circle"))
+    order = torch.randperm(states, generator=generator(seed, "circle"))
     following = torch.empty_like(order)
     following[order] = order.roll(-1)
-    transition = torch.full((tags, tags), (1 - sharpness) / tags, dtype=torch.float64)
-    transition[torch.arange(tags), following] += sharpness
-    owner = torch.randperm(words, generator=generator(seed, "words of states")) % tags
-    own = torch.nn.functional.one_hot(owner, tags).T.double()
+    transition = torch.full((states, states), (1 - sharpness) / states, dtype=torch.float64)
+    transition[torch.arange(states), following] += sharpness
+    owner = torch.randperm(words, generator=generator(seed, "words of states")) % states
+    own = torch.nn.functional.one_hot(owner, states).T.double()
     # A word's rank is that among the words of its state.
     rank = (own.cumsum(1) * own).sum(0)
     weight = rank**-frequency
@@ -114,13 +114,13 @@ def chain(
 
 def posteriors(
     word: Int[Tensor, "rows length"],
-    transition: Float[Tensor, "tags tags"],
-    emission: Float[Tensor, "tags words"],
-) -> Float[Tensor, "rows length tags"]:
+    transition: Float[Tensor, "states states"],
+    emission: Float[Tensor, "states words"],
+) -> Float[Tensor, "rows length states"]:
     """Each position's probabilities of the states given the whole sentence (forward–backward)."""
     seen = emission.T[word]
-    tags, length = len(transition), word.shape[1]
-    ahead = [seen[:, 0] / tags]
+    states, length = len(transition), word.shape[1]
+    ahead = [seen[:, 0] / states]
     back = [torch.ones_like(ahead[0])]
     for place in range(1, length):
         ahead.append(_normal(ahead[-1]) @ transition * seen[:, place])
@@ -128,7 +128,7 @@ def posteriors(
     return _normal(torch.stack(ahead, 1) * torch.stack(back[::-1], 1))
 
 
-def _normal(values: Float[Tensor, "*shape tags"]) -> Float[Tensor, "*shape tags"]:
+def _normal(values: Float[Tensor, "*shape states"]) -> Float[Tensor, "*shape states"]:
     return values / values.sum(-1, keepdim=True)
 
 
