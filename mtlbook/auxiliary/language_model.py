@@ -27,7 +27,8 @@ The objective in a loop of one's own is `language_model_losses`:
     >>> vocabulary = Vocabulary.of(tokens, mask, most=5)
     >>> heads = [LanguageModelHead(way, width, 7, vocabulary.classes) for way in DIRECTIONS]
     >>> states = {"states": torch.zeros(4, 6, 2 * width), "mask": mask}
-    >>> ahead, back = language_model_losses([head(states) for head in heads], tokens, mask, vocabulary)
+    >>> guesses = [head(states) for head in heads]
+    >>> ahead, back = language_model_losses(guesses, tokens, mask, vocabulary)
     >>> tag_loss = torch.tensor(1.0)
     >>> loss = tag_loss + 0.1 * (ahead + back)
 """

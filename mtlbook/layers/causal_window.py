@@ -13,11 +13,11 @@ from mtlbook.errors import UsageError
 
 
 class CausalWindow(nn.Module):
-    """Two stacks of windows, →h_t = tanh(W [x_{t−r}; …; x_t] + b) and ←h_t the same of x_t … x_{t+r}.
+    """Two stacks of windows: →h_t = tanh(W [x_{t−r}; …; x_t] + b), and ←h_t of x_t … x_{t+r}.
 
     The convolutional counterpart of a recurrent network with separate directions
-    (`recurrent.LSTM(..., separate=True)`), without a loop over time: l layers see l·r words back, or
-    ahead. Outside of the sequence, and outside the mask, x is 0.
+    (`recurrent.LSTM(..., separate=True)`), without a loop over time: l layers see l·r words back,
+    or ahead. Outside of the sequence, and outside the mask, x is 0.
 
     Arguments:
         inputs: features of each position.

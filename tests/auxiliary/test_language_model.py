@@ -232,7 +232,7 @@ def test_what_cannot_be_read_is_refused():
     )
     tokens = torch.tensor([[1, 2]])
     vocabulary = Vocabulary.of(tokens, tokens > 0, most=1)
-    with pytest.raises(UsageError, match="'tokens'.*and 'mask'"):
+    with pytest.raises(UsageError, match=r"'tokens'.*and 'mask'"):
         add_language_model(flat, vocabulary, training=torch.arange(4))
     with pytest.raises(UsageError, match="nothing to predict"):
         Vocabulary.of(tokens, tokens > 5, most=3)

@@ -81,9 +81,7 @@ def tagger(
         recurrent: whether the reader is an LSTM of separate directions, which sees all words.
     """
     read = (
-        LSTM(width, width, separate=True)
-        if recurrent
-        else CausalWindow(width, width, reach=reach)
+        LSTM(width, width, separate=True) if recurrent else CausalWindow(width, width, reach=reach)
     )
     stages = [Words(symbols, width), Dropped(dropout), Masked(read), Dropped(dropout)]
 
@@ -160,9 +158,7 @@ class LanguageModels:
             # A split depends on the names of the tasks: it is drawn with the words of all rows,
             # which are then forgotten.
             every = torch.arange(own.rows)
-            draft = add_language_model(
-                own, Vocabulary.of(tokens, mask, self.most), training=every
-            )
+            draft = add_language_model(own, Vocabulary.of(tokens, mask, self.most), training=every)
             rows = self._split(self.task, *DIRECTIONS).draw(draft, seed)
             known = torch.cat([rows.train, rows.unlabelled]) if text else rows.train
             vocabulary = Vocabulary.of(tokens[known], mask[known], self.most)
@@ -287,9 +283,7 @@ def two_streams(task: str) -> Objective:
     ) -> Losses:
         tagged, text = batches["tagged"], batches["text"]
         rows = len(tagged.inputs["tokens"])
-        both = {
-            name: torch.cat([own, text.inputs[name]]) for name, own in tagged.inputs.items()
-        }
+        both = {name: torch.cat([own, text.inputs[name]]) for name, own in tagged.inputs.items()}
         states = model.trunk(both)
         first = {name: own[:rows] for name, own in states.items()}
         second = {name: own[rows:] for name, own in states.items()}

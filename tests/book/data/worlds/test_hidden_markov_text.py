@@ -21,9 +21,7 @@ def test_fewer_rows_are_the_first_of_more():
 def test_states_and_words_are_as_frequent_as_the_chain_says(sharpness):
     options = {"words": 12, "tags": 4}
     made = hidden_markov_text(0, rows=20_000, length=5, sharpness=sharpness, **options)
-    transition, emission = chain(
-        0, **options, sharpness=sharpness, ambiguity=0.1, frequency=1.0
-    )
+    transition, emission = chain(0, 12, 4, sharpness=sharpness, ambiguity=0.1, frequency=1.0)
     for table in (transition, emission):
         torch.testing.assert_close(table.sum(1), torch.ones(4, dtype=torch.float64))
     tag, word = made.data.targets["tag"], made.data.inputs["tokens"][..., 0] - 1
@@ -73,9 +71,7 @@ def test_posteriors_are_those_of_all_paths_written_out():
 def test_nobody_tags_better_than_the_posterior_says():
     made = hidden_markov_text(0, rows=4_000)
     right = (made.noiseless["tag"] == made.data.targets["tag"]).double().mean()
-    transition, emission = chain(
-        0, 240, 12, sharpness=0.8, ambiguity=0.1, frequency=1.0
-    )
+    transition, emission = chain(0, 240, 12, sharpness=0.8, ambiguity=0.1, frequency=1.0)
     posterior = posteriors(made.data.inputs["tokens"][..., 0] - 1, transition, emission)
     assert float(right) == pytest.approx(float(posterior.amax(-1).mean()), abs=0.01)
     truth = posterior.gather(-1, made.data.targets["tag"][..., None])
