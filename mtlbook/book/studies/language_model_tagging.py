@@ -24,7 +24,7 @@ trial and the step with the least validation loss of the tags: alone these are d
 and 0.6, with a language model γ = 0.1 and 1 by dropout 0.2 and 0.4. *γ = 0.1* and *γ = 1* are the
 choices among the two trials of each, beside a language model of the tagged sentences. A sentence's
 loss is the mean over its words. Recorded are the error rate of words and, of mentions, the F1 of
-spans. All in float32: other processors may give other third digits. About 3 minutes on one core.
+spans. All in float32: other processors may give other third digits. About 2 minutes on one core.
 Fixed after pilots on seeds from 7000.
 """
 
