@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from mtlbook.auxiliary.language_model import DIRECTIONS
+from mtlbook.auxiliary.linear_trunk import identity_gap
 from mtlbook.book.data.worlds.hidden_markov_text import hidden_markov_text
 from mtlbook.book.experiments.language_model import (
     LanguageModels,
@@ -20,8 +21,9 @@ from mtlbook.book.experiments.language_model import (
 )
 from mtlbook.book.experiments.training import search
 from mtlbook.book.page import Page
-from mtlbook.data.multi_task_data import Holdout
+from mtlbook.data.multi_task_data import Holdout, MultiTaskData
 from mtlbook.metrics import IGNORED
+from mtlbook.tasks import Task
 from mtlbook.training.context import Batch, StepContext
 
 SEEDS = (7000, 7001)
@@ -149,6 +151,18 @@ def test_the_choice_of_one_gamma_is_among_its_own_trials(models):
     assert list(small.fits) == ["γ = 0.1, dropout 0.2", "γ = 0.1, dropout 0.4"]
     for name, fit in small.fits.items():
         assert fit is beside.fits[name]
+
+
+def test_behind_a_linear_trunk_the_next_word_says_nothing_about_the_tag():
+    text = hidden_markov_text(7000, rows=200, words=12, tags=3).data
+    words = text.inputs["tokens"][..., 0] - 1
+    linear = MultiTaskData.multi_label(
+        [Task.classification("tag", 3), Task.classification("next_word", 12)],
+        F.one_hot(words[:, 0], 12).double(),
+        {"tag": text.targets["tag"][:, 0], "next_word": words[:, 1]},
+    )
+    assert identity_gap(linear, "tag") < 1e-9
+    assert identity_gap(linear, "tag", width=1) > 0.1
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
