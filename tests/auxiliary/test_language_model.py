@@ -151,14 +151,15 @@ def test_of_uniform_words_nothing_better_than_the_logarithm_of_their_number_can_
     vocabulary = Vocabulary.of(grid, mask, most=2)
     model = network("windows", vocabulary.classes)
     for way in DIRECTIONS:
-        for values in model.heads[way].words.parameters():
+        for values in model.get_submodule(f"heads.{way}.words").parameters():
             nn.init.zeros_(values)
     made = model({"tokens": grid.unsqueeze(-1), "mask": mask})
     losses = torch.stack(language_model_losses(made, grid, mask, vocabulary))
     torch.testing.assert_close(losses, torch.full_like(losses, math.log(3)), atol=1e-12, rtol=0)
     losses.sum().backward()
     for way in DIRECTIONS:
-        for values in model.heads[way].words.parameters():
+        for values in model.get_submodule(f"heads.{way}.words").parameters():
+            assert values.grad is not None
             assert values.grad.abs().max() < 1e-12
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from mtlbook.auxiliary.language_model import (
     DIRECTIONS,
@@ -34,10 +35,6 @@ from mtlbook.transfer.fine_tuning import fine_tuning
 from mtlbook.weighting.linear_scalarisation import LinearScalarisation
 
 Corpus = Callable[[int], MultiTaskData]
-
-
-def _loss(logits: Tensor, targets: Tensor) -> Tensor:
-    return CrossEntropy()(logits, targets).mean()
 
 
 class Tagger(nn.Module):
@@ -274,22 +271,24 @@ def of_gamma(found: Selected, gamma: float) -> Selected:
 
 
 def two_streams(task: str) -> Objective:
-    """The tags' loss of one batch, and the language model's losses of another."""
+    """The tags' loss of one batch, `tagged`, and a language model's losses of another, `text`."""
 
     def compute(
-        model: Tagger,
+        model: nn.Module,
         batches: Mapping[str, Batch],
         context: StepContext,  # noqa: ARG001
     ) -> Losses:
         tagged, text = batches["tagged"], batches["text"]
-        rows = len(tagged.inputs["tokens"])
-        both = {name: torch.cat([own, text.inputs[name]]) for name, own in tagged.inputs.items()}
-        states = model.trunk(both)
-        first = {name: own[:rows] for name, own in states.items()}
-        second = {name: own[rows:] for name, own in states.items()}
-        losses = {task: _loss(model.heads[task](first), tagged.targets[task])}
-        for way in DIRECTIONS:
-            losses[way] = _loss(model.heads[way](second), text.targets[way])
+        both = tree_map(lambda *rows: torch.cat(rows), tagged.inputs, text.inputs)
+        states = model.get_submodule("trunk")(both)
+        rows = len(tagged.targets[task])
+        ends = {name: (own[:rows], own[rows:]) for name, own in states.items()}
+        losses = {}
+        for name in (task, *DIRECTIONS):
+            part, batch = (0, tagged) if name == task else (1, text)
+            own = {key: value[part] for key, value in ends.items()}
+            logits = model.get_submodule(f"heads.{name}")(own)
+            losses[name] = CrossEntropy()(logits, batch.targets[name]).mean()
         return losses
 
     return Objective((task, *DIRECTIONS), compute)

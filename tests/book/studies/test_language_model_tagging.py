@@ -46,11 +46,13 @@ def tiny(monkeypatch):
 
 def test_only_short_sentences_are_kept_and_of_wnut_those_that_mention_an_entity():
     longest = {"UD English": 12, "UD Korean": 12, "WNUT 2017": 20}
-    for name, corpus in study.corpora().items():
+    corpora = study.corpora()
+    for name, corpus in corpora.items():
         lengths = corpus.data.inputs["mask"].sum(1)
         assert lengths.min() >= 4
         assert lengths.max() <= longest[name]
         assert corpus.data.rows == 16
+    corpus = corpora["WNUT 2017"]
     assert corpus.labels == ("B", "I", "O")
     outside = corpus.labels.index("O")
     known = corpus.data.inputs["mask"]
