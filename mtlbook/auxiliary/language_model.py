@@ -2,7 +2,7 @@ r"""Section 7.8, representation learning: a tagger that also predicts the words 
 
 Two directions read a sentence: →h_t knows the words up to t, ←h_t those from t on. The tagger sees
 both; beside it →h_t predicts the next word and ←h_t the previous one, each through a layer of its
-own (Rei, 2017, equations 5 to 10 in our count; Ruder, 2017, section 7.8):
+own (Rei, 2017; Ruder, 2017, section 7.8; the equations as the released code has them):
 
     →m_t = tanh(→W →h_t),     P(w_{t+1} | →m_t) = softmax(→W_q →m_t),
     ←m_t = tanh(←W ←h_t),     P(w_{t−1} | ←m_t) = softmax(←W_q ←m_t),
@@ -18,7 +18,8 @@ its setting `vocab_include_devtest` it also knows which words the test sentences
 
 **Where it fails.** The directions must stay apart: a layer that sees both has seen the word that it
 is to predict. Neighbours that say nothing about each other leave nothing to learn but how frequent
-words are. The softmax over the vocabulary is most of the arithmetic, and at γ = 1 most of the loss.
+words are. The softmax over the vocabulary costs a good part of the arithmetic, and at γ = 1 its
+loss outweighs that of the tags.
 
 The objective in a loop of one's own is `language_model_losses`:
 
