@@ -80,7 +80,7 @@ class Pivots:
 
 
 def log_likelihood_ratios(
-    words: Float[Tensor, "texts words"], labels: Shaped[Tensor, "texts ..."]
+    words: Float[Tensor, "texts words"], labels: Shaped[Tensor, "labels ..."]
 ) -> Float[Tensor, "2 words"]:
     """The weighted log-likelihood ratio r(w, y) of each word, for the labels 0 and 1.
 
@@ -113,7 +113,7 @@ def log_likelihood_ratios(
 
 def select_pivots(
     words: Float[Tensor, "texts words"],
-    labels: Shaped[Tensor, "texts ..."],
+    labels: Shaped[Tensor, "labels ..."],
     count: int,
     *,
     elsewhere: Float[Tensor, "others words"] | None = None,

@@ -1,4 +1,4 @@
-r"""Home of hints from pivots (section 7.3): two domains whose own words stand beside common ones."""
+r"""Home of hints from pivots (section 7.3): two domains with common words and own words."""
 
 from dataclasses import dataclass
 
