@@ -2,7 +2,7 @@
 
 The Naver sentiment movie corpus has 200,000 reviews of at most 140 characters. A review with a
 rating of 1 to 4 is negative, with 9 or 10 positive; those between were left out. The registry's
-files are an excerpt of it, in two parts.
+file is an excerpt of 25,000 reviews.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mtlbook.data import registry
 from mtlbook.errors import UsageError
 
-FILES = {"train": "ratings_valid.txt", "small": "ratings_train_mini.txt"}
+FILE = "ratings_valid.txt"
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,9 @@ class Review:
     positive: bool
 
 
-def load(part: str = "train") -> list[Review]:
-    """The reviews of a part, downloaded at the first call.
-
-    Arguments:
-        part: `train`, 25,000 reviews, or `small`, 5,000 others; a few texts are in both.
-
-    Raises:
-        UsageError: for another part.
-    """
-    if part not in FILES:
-        raise UsageError(f"There is no part {part!r}: choose one of {', '.join(FILES)}.")
-    text = (registry.fetch("nsmc") / FILES[part]).read_text(encoding="utf-8")
+def load() -> list[Review]:
+    """The reviews, downloaded at the first call."""
+    text = (registry.fetch("nsmc") / FILE).read_text(encoding="utf-8")
     return parsed(text.split("\n")[1:])
 
 

@@ -291,7 +291,7 @@ def test_the_registry_is_complete():
         "conll2000": 1,
         "wnut17": 3,
         "sick": 1,
-        "nsmc": 2,
+        "nsmc": 1,
         "kote": 2,
     }
     for name, entry in sets.items():

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,9 +14,10 @@ from torch.nn import functional as F
 
 from mtlbook.auxiliary.auxiliary_task import shuffled
 from mtlbook.auxiliary.hints import Pivots, check_vocabulary, hint_rows, select_pivots
-from mtlbook.book.data.worlds.two_domains import DOMAIN, POLARITY, two_domains
+from mtlbook.book.data.worlds.two_domains import DOMAIN, POLARITY, two_domains, words_of
 from mtlbook.book.experiments.auxiliary_tasks import alone, beside, zero_weight_gap
 from mtlbook.book.experiments.networks import mlp
+from mtlbook.book.experiments.results import trained_network
 from mtlbook.book.experiments.training import Trials, adamw_trials, crossed, tuned
 from mtlbook.book.page import Page
 from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
@@ -213,6 +215,7 @@ class Contest:
         strengths: λ of the hints.
         pseudo_strengths: λ of the network's own guesses.
         batch: rows of each stream a step.
+        seeds: others than the page's.
     """
 
     page: Page
@@ -224,6 +227,7 @@ class Contest:
     pseudo_joint: Trials
     pseudo_strengths: Sequence[float]
     batch: int = 32
+    seeds: Sequence[int] | None = None
 
     @cached_property
     def example(self) -> Texts:
@@ -233,9 +237,11 @@ class Contest:
     @property
     def common(self) -> dict[str, Any]:
         """What is the same for all."""
-        return {"sampler": Balanced(self.batch), "evaluate_on": ["validation", "test"]} | dict(
-            self.settings
-        )
+        return {
+            "sampler": Balanced(self.batch),
+            "evaluate_on": ["validation", "test"],
+            "seeds": self.seeds,
+        } | dict(self.settings)
 
     def single_task(self) -> Selected:
         """Labelled texts alone."""
@@ -333,7 +339,7 @@ def chosen_in_target(
     return np.array(errors)
 
 
-def world(page: Page, **dials: Any) -> Contest:
+def world(page: Page, *, seeds: Sequence[int] | None = None, **dials: Any) -> Contest:
     """The contestants on constructed texts; the dials are those of `constructed`."""
     made: dict[int, Texts] = {}
 
@@ -344,6 +350,7 @@ def world(page: Page, **dials: Any) -> Contest:
 
     return Contest(
         page=page,
+        seeds=seeds,
         texts=texts,
         settings={"width": 16, "steps": 150, "validate_every": 15},
         trials=adamw_trials((0.03, 0.1), (0.1, 1.0, 2.0)),
@@ -352,3 +359,22 @@ def world(page: Page, **dials: Any) -> Contest:
         pseudo_joint=adamw_trials((0.03, 0.1), (0.03, 0.3, 1.0)),
         pseudo_strengths=(1.0,),
     )
+
+
+def polarity_of_words(trained: Selected, texts: Callable[[int], Texts]) -> pd.DataFrame:
+    """How much more a network takes a positive word of each kind for positive than a negative one.
+
+    What a word adds to the logit of a text without words, the mean over the kind's positive words
+    less that over its negative ones; a row a seed, a column a kind.
+    """
+    rows = []
+    for seed in trained.choices.index:
+        model = trained_network(trained, seed, POLARITY)
+        words = texts(seed).test.words.shape[1]
+        empty = torch.zeros(1, words, dtype=torch.float64)
+        added = (model(torch.eye(words, dtype=torch.float64))[POLARITY] - model(empty)[POLARITY])[
+            :, 0
+        ]
+        halves = {kind: added[words_of(kind)].chunk(2) for kind in ("pivots", "source", "target")}
+        rows.append({kind: float(up.mean() - down.mean()) for kind, (down, up) in halves.items()})
+    return pd.DataFrame(rows, index=trained.choices.index)
