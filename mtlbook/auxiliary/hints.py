@@ -143,12 +143,12 @@ def select_pivots(
     common = (words > 0).double().mean(0) >= least
     if elsewhere is not None:
         common &= (elsewhere > 0).double().mean(0) >= least
-    found = {}
-    for side, own in zip(SIDES, ratios, strict=True):
+    found: list[tuple[int, ...]] = []
+    for own in ratios:
         scores = torch.where(common, own, 0)
         best = torch.argsort(scores, descending=True, stable=True)[:count]
-        found[side] = tuple(sorted(best[scores[best] > 0].tolist()))
-    return Pivots(**found)
+        found.append(tuple(sorted(best[scores[best] > 0].tolist())))
+    return Pivots(positive=found[1], negative=found[0])
 
 
 def hint_labels(words: Float[Tensor, "texts words"], pivots: Pivots) -> Float[Tensor, "texts 2"]:
@@ -242,7 +242,7 @@ def check_vocabulary(
     """
     unseen = torch.nonzero(~(training > 0).any(0) & (test > 0).any(0))[:, 0].tolist()
     if unseen:
-        known = [names[column] if names else f"column {column}" for column in unseen[:5]]
+        known = [names[int(one)] if names else f"column {one}" for one in unseen[:5]]
         more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
         raise UsageError(
             f"The vocabulary was made from test text: {', '.join(known)}{more} occur in no "

@@ -7,7 +7,7 @@ from mtlbook.book.exercises import DIRECTIONS, WrongAnswer, exercise, prediction
 
 
 def ratio(containing: int, texts: int, other_containing: int, other_texts: int) -> float:
-    """The ratio p log(p / q) with the shares p and q of a class's and of the other class's texts."""
+    """The ratio p log(p / q), with the shares p and q of the texts of the two classes."""
     own, other = containing / texts, other_containing / other_texts
     return own * math.log(own / other)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -188,9 +188,10 @@ def self_training(sure: float = SURE) -> Objective:
         batches: Mapping[str, Batch],
         context: StepContext,  # noqa: ARG001
     ) -> dict[str, Tensor]:
-        own, text = batches["labelled"], batches["text"]
-        logits = model(torch.cat([own.inputs, text.inputs]))[POLARITY]
-        known, free = logits.split([len(own.inputs), len(text.inputs)])
+        own = batches["labelled"]
+        inputs = [cast(Tensor, part.inputs) for part in (own, batches["text"])]
+        logits = model(torch.cat(inputs))[POLARITY]
+        known, free = logits.split([len(part) for part in inputs])
         guess = free.detach()
         counts = (guess.abs().sigmoid() > sure).to(free.dtype)
         each = F.binary_cross_entropy_with_logits(
@@ -232,7 +233,7 @@ class Contest:
     @cached_property
     def example(self) -> Texts:
         """The first seed's texts."""
-        return self.texts(self.page.seeds[0])
+        return self.texts((self.seeds or self.page.seeds)[0])
 
     @property
     def common(self) -> dict[str, Any]:
@@ -288,6 +289,8 @@ class Contest:
             f"λ {value:g}": {"combiner": LinearScalarisation({POLARITY: 1.0, PSEUDO: value})}
             for value in self.pseudo_strengths
         }
+        common: dict[str, Any] = self.common
+        common["sampler"] = Streams(self.batch, rows=rows)
         return tuned(
             self.page,
             mlp,
@@ -296,13 +299,13 @@ class Contest:
             objective=self_training(),
             stopping=POLARITY,
             split=self.example.split(unlabelled=1),
-            **self.common | {"sampler": Streams(self.batch, rows=rows)},
+            **common,
         )
 
     def zero_weight_gap(self) -> float:
         """How far λ = 0 is from single-task training: exactly 0."""
         first = next(iter(self.joint.values()))
-        split, settings = self.example.split(hints=2), self.common | first
+        split, settings = self.example.split(hints=2), self.common | dict(first)
         return zero_weight_gap(
             self.page, mlp, self._hinted(), POLARITY, [HINTS], split=split, **settings
         )
@@ -352,7 +355,7 @@ def world(page: Page, *, seeds: Sequence[int] | None = None, **dials: Any) -> Co
         page=page,
         seeds=seeds,
         texts=texts,
-        settings={"width": 16, "steps": 150, "validate_every": 15},
+        settings={"width": 16, "steps": 150, "validate_every": 25},
         trials=adamw_trials((0.03, 0.1), (0.1, 1.0, 2.0)),
         joint=adamw_trials((0.1,), (1.0, 2.0)),
         strengths=(1.0, 10.0, 30.0),

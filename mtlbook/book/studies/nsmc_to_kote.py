@@ -26,15 +26,15 @@ pivots, all pairs of characters, gave endings and stops.
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mtlbook import devices
 from mtlbook.auxiliary.hints import check_vocabulary, masked_text, select_pivots
 from mtlbook.book.data.worlds.two_domains import POLARITY
 from mtlbook.book.experiments.hints import Contest, Part, Texts
@@ -57,21 +57,18 @@ METRIC = "error rate"
 Labelled = list[tuple[str, bool]]
 
 
-@dataclass(frozen=True)
-class Runner:
-    """What a contest asks a page for."""
+class Unbound(Page):
+    """What a contest asks a page for, without a notebook."""
 
-    seeds: Sequence[int]
-    device: str
-    section: str = SECTION
+    def __init__(self, device: str) -> None:
+        self.section, self.device = SECTION, devices.resolve(device)
 
 
 def run(seeds: Sequence[int], device: str, steps: int = STEPS) -> pd.DataFrame:
     """Columns seed, labels, method, metric and value."""
-    runner = cast(Page, Runner(seeds, device))
     rows = []
     for labels in (FEW, MANY):
-        contest = _contest(runner, labels, steps)
+        contest = _contest(seeds, device, labels, steps)
         arms = {"single-task": contest.single_task, "hints": contest.hints}
         if labels == MANY:
             arms |= {
@@ -90,7 +87,7 @@ def run(seeds: Sequence[int], device: str, steps: int = STEPS) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _contest(runner: Page, labels: int, steps: int) -> Contest:
+def _contest(seeds: Sequence[int], device: str, labels: int, steps: int) -> Contest:
     reviews, comments = domains()
     settings: dict[str, Any] = {
         "width": 32,
@@ -99,7 +96,8 @@ def _contest(runner: Page, labels: int, steps: int) -> Contest:
         "dtype": torch.float32,
     }
     return Contest(
-        page=runner,
+        page=Unbound(device),
+        seeds=seeds,
         texts=cache(lambda seed: drawn(reviews, comments, seed, labels)),
         settings=settings,
         trials=adamw_trials((0.01, 0.03), (0.1, 1.0, 3.0)),
