@@ -163,6 +163,7 @@ def test_masking_is_the_same_under_vmap():
     [
         ("joyful joy", ["joy"], "_ful _"),
         ("enjoyable", ["joy", "enjoy"], "_able"),
+        ("joyful", ["joy", "joyful"], "_"),
         ("a+b.c", ["+", "."], "a_b_c"),
         ("재미있다", ["재미"], "_있다"),
         ("nothing", ["joy"], "nothing"),
