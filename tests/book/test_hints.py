@@ -1,5 +1,7 @@
 """The contestants of section 7.3: who sees which rows, and that λ = 0 leaves no trace."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from mtlbook.book.experiments.hints import (
 from mtlbook.book.page import Page
 from mtlbook.training.context import Batch, StepContext
 
-SIZES = {"labels": 120, "unlabelled": 150, "validation": 80, "test": 90}
+SIZES: dict[str, Any] = {"labels": 120, "unlabelled": 150, "validation": 80, "test": 90}
 
 
 @pytest.fixture(scope="module")
@@ -128,4 +130,4 @@ def test_all_contestants_have_equally_many_trials_and_scores(contest):
         assert ((50 * errors - (50 * errors).round()) < 1e-9).all()
     table = polarity_of_words(fits[0], contest.texts)
     assert table.columns.tolist() == ["pivots", "source", "target"]
-    assert (table[["pivots", "source"]] > 0).all(axis=None)
+    assert (table[["pivots", "source"]].to_numpy() > 0).all()
