@@ -291,6 +291,8 @@ def test_the_registry_is_complete():
         "conll2000": 1,
         "wnut17": 3,
         "sick": 1,
+        "nsmc": 1,
+        "kote": 2,
     }
     for name, entry in sets.items():
         assert entry.name == name
