@@ -9,7 +9,7 @@ the others' log-odds are calibrated on them, too.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtlbook import devices
 from mtlbook.auxiliary.auxiliary_task import check_auxiliaries, shuffled
 from mtlbook.auxiliary.quantisation_smoothing import calibrated, clipped
 from mtlbook.book.data.worlds.thresholded import thresholded
@@ -26,6 +25,7 @@ from mtlbook.book.experiments.auxiliary_tasks import alone, equal_trials, streng
 from mtlbook.book.experiments.networks import mlp
 from mtlbook.book.experiments.results import error_reduction, error_reductions
 from mtlbook.book.experiments.training import crossed, search, tuned
+from mtlbook.book.experiments.without_page import WithoutPage
 from mtlbook.book.page import Page
 from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import Holdout, MultiTaskData
@@ -203,9 +203,7 @@ def recorded(setting: Setting, seeds: Sequence[int], device: str) -> pd.DataFram
     Metrics are the log loss on test rows as it is (`loss`), after calibration (`calibrated loss`),
     and the label's own metric; the `constant`'s loss is the entropy of the test labels' share.
     """
-    page = Page.__new__(Page)  # Training asks a page for these three alone.
-    page.seeds, page.device, page.section = cast(range, seeds), devices.resolve(device), "7.5"
-    arms, regression = compared(page, setting)
+    arms, regression = compared(WithoutPage("7.5", seeds, device), setting)
     found = {
         "loss": {name: arm.score(LABEL, "loss") for name, arm in arms.items()},
         "calibrated loss": after_calibration(arms, regression, setting),

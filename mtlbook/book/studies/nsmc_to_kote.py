@@ -34,12 +34,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook import devices
 from mtlbook.auxiliary.hints import check_vocabulary, masked_text, select_pivots
 from mtlbook.book.data.worlds.two_domains import POLARITY
 from mtlbook.book.experiments.hints import Contest, Part, Texts
 from mtlbook.book.experiments.training import adamw_trials
-from mtlbook.book.page import Page
+from mtlbook.book.experiments.without_page import WithoutPage
 from mtlbook.data import kote, nsmc
 from mtlbook.randomness import generator
 
@@ -55,13 +54,6 @@ CANDIDATES = 2000
 METRIC = "error rate"
 
 Labelled = list[tuple[str, bool]]
-
-
-class Unbound(Page):
-    """What a contest asks a page for, without a notebook."""
-
-    def __init__(self, device: str) -> None:
-        self.section, self.device = SECTION, devices.resolve(device)
 
 
 def run(seeds: Sequence[int], device: str, steps: int = STEPS) -> pd.DataFrame:
@@ -96,7 +88,7 @@ def _contest(seeds: Sequence[int], device: str, labels: int, steps: int) -> Cont
         "dtype": torch.float32,
     }
     return Contest(
-        page=Unbound(device),
+        page=WithoutPage(SECTION, seeds, device),
         seeds=seeds,
         texts=cache(lambda seed: drawn(reviews, comments, seed, labels)),
         settings=settings,
