@@ -1,7 +1,7 @@
-r"""Section 7.9, what auxiliary tasks are helpful: gains forecast from features of tasks and pairs.
+r"""Section 7.9, what auxiliary tasks are helpful: a forecast from features of tasks.
 
-P(gain of main task m beside auxiliary a) = σ(w · f(m, a) + b), a logistic regression on standardised
-features f (Bingel and Søgaard, 2017, section 4; the features are those of `task_features`). It is
+P(gain of main task m beside auxiliary a) = σ(w · f(m, a) + b), a logistic regression on
+standardised features f (Bingel and Søgaard, 2017, section 4; `task_features` has them). It is
 judged on tasks that it has not seen: pairs of a task that it knows from other pairs are no new
 cases.
 
@@ -87,10 +87,10 @@ def predict_gains(features: pd.DataFrame, gains: pd.Series, penalty: float = 1.0
     """
     known = _checked(features, gains)
     own = features.loc[known.index]
-    identity = _main_identity(known.index)
+    identity = main_identity(known.index)
     by_features = leave_one_task_out(own, known, penalty)
     by_main = leave_one_task_out(identity, known, penalty)
-    always = by_main.assign(**{column: 1.0 for column in by_main})
+    always = by_main.assign(**dict.fromkeys(by_main, 1.0))
     everything = _fitted(own.to_numpy(), known.to_numpy() > 0, features.to_numpy(), penalty)
     return Forecast(
         pd.Series(everything, index=features.index, name="probability of a gain"),
@@ -161,7 +161,7 @@ def rank_agreement(
     found = []
     for main, (own, gained) in enumerate(zip(feature, gains, strict=True)):
         ranks = [pd.Series(np.delete(row, main)).rank() for row in (own, gained)]
-        flat = any(rank.nunique() == 1 for rank in ranks)
+        flat = any((rank == rank[0]).all() for rank in ranks)
         found.append(0.0 if flat else float(np.corrcoef(*ranks)[0, 1]))
     return float(np.mean(found).round(12))
 
@@ -191,7 +191,7 @@ def _checked(features: pd.DataFrame, gains: pd.Series) -> pd.Series:
     return known
 
 
-def _main_identity(index: pd.Index) -> pd.DataFrame:
+def main_identity(index: pd.Index) -> pd.DataFrame:
     """A 0/1 feature for each main task."""
     mains = index.get_level_values("main")
     return pd.DataFrame({name: (mains == name).astype(float) for name in mains.unique()}, index)

@@ -1,4 +1,4 @@
-"""Which auxiliary tasks help: what one's own tasks show before, and when, they are trained together.
+"""Which auxiliary tasks help: what one's own tasks show before they are trained together.
 
 `task_evidence` trains each task alone and all of them together for a few steps, and gives the
 features from which `mtlbook.auxiliary.helpful_tasks.predict_gains` forecasts gains; `pair_gains`

@@ -10,19 +10,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import combinations, groupby
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import nn
 
+from mtlbook.auxiliary.helpful_tasks import (
+    judge,
+    leave_one_task_out,
+    main_identity,
+    rank_agreement,
+)
+from mtlbook.auxiliary.task_features import PAIR, pair_features, task_features
+from mtlbook.book.data.worlds.factorial_tasks import CLASSES, Levels, factorial_tasks, plan
+from mtlbook.book.experiments.networks import dense, hard_sharing
 from mtlbook.book.experiments.training import adamw
+from mtlbook.data import embedded
 from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
 from mtlbook.randomness import generator
 from mtlbook.sharing.hard import HardSharing
 from mtlbook.tasks import Task
 from mtlbook.training.fit import fit
+from mtlbook.training.helpful_tasks import EARLY, early_gradients
 from mtlbook.training.results import Fit
 from mtlbook.training.sampling import Balanced
 from mtlbook.training.settings import Settings
@@ -49,10 +60,10 @@ class Setting:
     split: Consecutive
     labels: Mapping[str, int]
     classes: int
-    width: int = 16
-    rate: float = 0.03
-    decay: float = 0.0
-    steps: int = 200
+    width: int = 8
+    rate: float = 0.02
+    decay: float = 1.0
+    steps: int = 120
     batch: int = 32
 
 
@@ -104,8 +115,7 @@ class _Trained:
     def curve(self, name: str) -> Float[np.ndarray, "seeds points"]:
         history, place = self.fit.history, PLACES[self.group.index(name)]
         own = history[(history["task"] == place) & (history["part"] == "train")]
-        table = own.pivot(index="seed", columns="step", values="loss")
-        return table.loc[list(self.fit.seeds)].to_numpy()[self.rows]
+        return own["loss"].to_numpy().reshape(-1, len(self.fit.seeds)).T[self.rows]
 
 
 PLACES = ("first", "second")
@@ -177,3 +187,222 @@ def _network(
         for task, name in zip(data.tasks, group, strict=True)
     }
     return HardSharing(lambda: [nn.Sequential(drawn(width, inputs, "trunk"), nn.Tanh())], heads)
+
+
+# What is asked of the pairs ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """All pairs of a setting's tasks, and what was known before they were trained.
+
+    Attributes:
+        setting: of the tasks.
+        pairs: losses and learning curves.
+        gradients: `cosine` and `affinity` early in one joint training, main task by auxiliary.
+        labels: each seed's training labels by task.
+    """
+
+    setting: Setting
+    pairs: Pairs
+    gradients: Mapping[str, Float[np.ndarray, "seeds tasks tasks"]]
+    labels: Sequence[Mapping[str, np.ndarray]]
+
+    def features(self, place: int) -> pd.DataFrame:
+        """The features of all ordered pairs for one seed, by its place."""
+        names = self.setting.names
+        tasks = task_features(
+            self.labels[place], dict(zip(names, self.pairs.curves[place], strict=True))
+        )
+        return pair_features(tasks, {what: own[place] for what, own in self.gradients.items()})
+
+    def gains(self, place: int) -> pd.Series:
+        """The gains of all ordered pairs for one seed."""
+        names, values = list(self.setting.names), self.pairs.gains[place]
+        ordered = [(a, b) for a in names for b in names if a != b]
+        index = pd.MultiIndex.from_tuples(ordered, names=PAIR)
+        return pd.Series([values[names.index(a), names.index(b)] for a, b in ordered], index)
+
+
+def gathered(setting: Setting, seeds: Sequence[int], device: str = "cpu") -> Evidence:
+    """Train all pairs, and record the early gradients of all tasks together."""
+    pairs = train_pairs(setting, seeds, device)
+    whole = replace(setting.split, labels=setting.labels)
+
+    def network(data: MultiTaskData, seed: int) -> HardSharing:  # noqa: ARG001
+        stages = dense(data.inputs.shape[1], setting.width)
+        return hard_sharing(stages, data.tasks, setting.width)
+
+    gradients = early_gradients(
+        network,
+        setting.data,
+        seeds=seeds,
+        steps=max(1, round(EARLY * setting.steps)),
+        settings=Settings(
+            split=whole,
+            sampler=Balanced(setting.batch),
+            optimiser=adamw(setting.rate, setting.decay),
+            device=device,
+            progress_label="section 7.9",
+        ),
+    )
+    labels = [
+        {
+            name: setting.data(seed).targets[name][: setting.labels[name]].numpy()
+            for name in setting.names
+        }
+        for seed in seeds
+    ]
+    return Evidence(setting, pairs, gradients, labels)
+
+
+FEATURE_SETS = ("all features", "labels", "learning curves", "early gradients")
+MAIN, RANDOM, PERMUTED = "main task alone", "random numbers", "tasks permuted"
+
+
+def judged(evidence: Evidence, seeds: Sequence[int]) -> pd.DataFrame:
+    """How each set of features predicts gains of left-out tasks: a row a seed, set and side.
+
+    `random numbers` are as many features as there are, drawn for each task and pair; `tasks
+    permuted` are the real features of the wrong tasks: the tasks change places, pairs follow.
+    """
+    rows = []
+    for place, seed in enumerate(seeds):
+        gains = evidence.gains(place)
+        for name, features in _sets(evidence.features(place), gains, seed).items():
+            said = leave_one_task_out(features, gains)
+            for side in SIDES:
+                own = judge(said[f"new {side}"], gains, side)
+                rows.append((seed, name, f"new {side}", own.area, own.error))
+        lost = float((gains <= 0).mean())
+        rows += [(seed, "always a gain", f"new {side}", 0.5, lost) for side in SIDES]
+    return pd.DataFrame(rows, columns=["seed", "features", "left out", "area", "error"])
+
+
+SIDES = ("auxiliary", "main")
+
+
+def _sets(features: pd.DataFrame, gains: pd.Series, seed: int) -> dict[str, pd.DataFrame]:
+    of_pairs = [name for name in ("cosine", "affinity") if name in features]
+    curves = [name for name in features if "slope" in name or "fit" in name]
+    labels = [name for name in features if name not in of_pairs and name not in curves]
+    tasks = list(dict.fromkeys(features.index.get_level_values("main")))
+    source = generator(seed, "7.9 random features")
+    drawn = torch.randn(len(tasks), (len(labels) + len(curves)) // 2, generator=source)
+    pairs = {
+        name: torch.randn(len(tasks), len(tasks), generator=source).numpy() for name in of_pairs
+    }
+    order = torch.randperm(len(tasks), generator=generator(seed, "7.9 permuted tasks"))
+    moved = dict(zip(tasks, [tasks[place] for place in order], strict=True))
+    wrong = pd.MultiIndex.from_tuples([(moved[m], moved[a]) for m, a in features.index], names=PAIR)
+    return {
+        "all features": features,
+        "labels": features[labels],
+        "learning curves": features[curves],
+        "early gradients": features[of_pairs],
+        MAIN: main_identity(gains.index),
+        RANDOM: pair_features(pd.DataFrame(drawn.numpy(), index=tasks), pairs),
+        PERMUTED: features.loc[wrong].set_axis(features.index),
+    }
+
+
+def agreements(evidence: Evidence) -> dict[str, Float[np.ndarray, " seeds"]]:
+    """How well each single feature ranks the auxiliaries of a main task: mean Spearman's ρ."""
+    found: dict[str, list[float]] = {}
+    apart = ~np.eye(len(evidence.setting.names), dtype=bool)
+    for place, gains in enumerate(evidence.pairs.gains):
+        features = evidence.features(place)
+        ranked = [name for name in features if not name.startswith("main ")]
+        for name in ranked:
+            square = np.zeros_like(gains)
+            square[apart] = features[name]
+            found.setdefault(name.removeprefix("auxiliary "), []).append(
+                rank_agreement(square, gains)
+            )
+    return {name: np.array(own) for name, own in found.items()}
+
+
+def losses_beside(
+    setting: Setting, seeds: Sequence[int], main: str, device: str = "cpu"
+) -> dict[str, Float[np.ndarray, " seeds"]]:
+    """The main task's test loss alone (under its own name), and beside each of the others."""
+    others = [name for name in setting.names if name != main]
+    groups = [(main,), *((main, other) for other in others)]
+    trained = _trained(setting, seeds, groups, device)
+    return {group[-1]: trained[group].loss(main) for group in groups}
+
+
+# The page's settings ----------------------------------------------------------------------------
+
+VALIDATION, TEST = 200, 800
+MAIN_TASK = Levels(common=True, uniform=True, noisy=False, large=False)
+
+
+def factorial(few: int, many: int) -> Setting:
+    """The eight tasks of the factorial plan."""
+    levels = plan()
+    labels = {name: many if own.large else few for name, own in levels.items()}
+    return constructed(levels, labels)
+
+
+def constructed(levels: Mapping[str, Levels], labels: Mapping[str, int]) -> Setting:
+    """Some tasks of the factorial world with so many training labels each."""
+    most = max(labels.values())
+
+    @cache
+    def data(seed: int) -> MultiTaskData:
+        return factorial_tasks(seed, rows=most + VALIDATION + TEST, tasks=levels).data
+
+    split = Consecutive(most, VALIDATION, TEST)
+    return Setting(data, list(levels), split, labels, classes=CLASSES)
+
+
+def by_entropy(few: int, many: int, *, common: bool) -> Setting:
+    """A main task and four auxiliaries: equal or unequal classes, in clean and in noisy labels."""
+    levels = {"main": MAIN_TASK} | {
+        f"{'equal' if uniform else 'unequal'}_{'noisy' if noisy else 'clean'}": Levels(
+            common, uniform, noisy, large=True
+        )
+        for uniform in (True, False)
+        for noisy in (True, False)
+    }
+    return constructed(levels, {name: few if name == "main" else many for name in levels})
+
+
+DIGITS = {"digit": 120, "parity": 40, "loop": 40, "above_four": 40, "eight": 120, "ink": 120}
+"""Training labels of each property of the digits."""
+
+
+def digits(*names: str) -> Setting:
+    """Properties of handwritten digits as tasks; default: those of `DIGITS`.
+
+    `ink` is the quartile of the sum of all pixels, a function of the inputs. `merged` is the digit
+    with 0 to 7 as one class.
+    """
+    images = embedded.digits("digit")
+    digit, ink = images.targets["digit"], images.inputs.sum(1)
+    cuts = torch.quantile(ink, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
+    targets = {
+        "digit": digit,
+        "parity": digit % 2,
+        "loop": torch.isin(digit, torch.tensor([0, 6, 8, 9])).long(),
+        "above_four": (digit > 4).long(),
+        "eight": (digit == 8).long(),
+        "ink": torch.bucketize(ink, cuts),
+        "merged": (digit - 7).clamp(min=0),
+    }
+    labels = {name: DIGITS.get(name, 120) for name in names or DIGITS}
+    tasks = [Task.classification(name, classes=int(targets[name].max()) + 1) for name in labels]
+
+    most = max(labels.values())
+
+    @cache
+    def data(seed: int) -> MultiTaskData:
+        order = torch.randperm(len(digit), generator=generator(seed, "7.9 digits"))
+        order = order[: most + VALIDATION + TEST]
+        own = {name: targets[name][order] for name in labels}
+        return MultiTaskData.multi_label(tasks, images.inputs[order], own)
+
+    split = Consecutive(most, VALIDATION, TEST)
+    classes = max(task.outputs for task in tasks)
+    return Setting(data, list(labels), split, labels, classes, width=16, decay=0.1)

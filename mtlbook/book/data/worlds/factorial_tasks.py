@@ -1,4 +1,4 @@
-r"""Home of the question which auxiliary tasks help (section 7.9): eight tasks of a factorial plan."""
+r"""Home of what auxiliary tasks help (section 7.9): eight tasks of a factorial plan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def factorial_tasks(
     common: float = 1.0,
     noise: tuple[float, float] = (0.3, 0.8),
 ) -> SyntheticDataset:
-    r"""Classifications into four classes, the parts of a latent number $u_t + \sigma_t \varepsilon$.
+    r"""Classifications into four classes, parts of a latent number $u_t + \sigma_t \varepsilon$.
 
     $u_t = s_t \, (\sqrt{c} \, w_0 + \sqrt{1 - c} \, w_t)^\top x$ for tasks with the common
     direction $w_0$, and $u_t = s_t \, w_t^\top x$ for the others, with $x \sim N(0, I)$ of 40
