@@ -134,7 +134,8 @@ def judge(probability: pd.Series, gains: pd.Series, left_out: str) -> Judgement:
         gains: measured ones, by the same pairs.
         left_out: `main` or `auxiliary`, the task that the fit did not know.
     """
-    up, said = gains.to_numpy() > 0, probability.to_numpy()
+    # Probabilities that differ by rounding alone are ties.
+    up, said = gains.to_numpy() > 0, probability.to_numpy().round(9)
     tasks = gains.index.get_level_values(left_out).to_numpy()
     right = compared = 0.0
     for task in np.unique(tasks):

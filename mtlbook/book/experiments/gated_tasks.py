@@ -1,115 +1,147 @@
-"""Section 7.9: a main task beside one auxiliary whose gradient is gated, weighted or left alone."""
+"""Section 7.9: a main task beside one auxiliary whose gradient is gated, weighted or left out."""
 
-from collections.abc import Mapping
-from functools import cache, partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from mtlbook.auxiliary.similarity_gating import SimilarityGating
-from mtlbook.book.data.worlds.factorial_tasks import Levels, factorial_tasks
+from mtlbook.book.data.worlds.factorial_tasks import Levels
+from mtlbook.book.experiments.auxiliary_tasks import equal_trials
+from mtlbook.book.experiments.helpful_tasks import Setting, constructed, digits
 from mtlbook.book.experiments.networks import mlp
 from mtlbook.book.experiments.training import adamw_trials, crossed, search
 from mtlbook.book.page import Page
-from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
+from mtlbook.data.multi_task_data import MultiTaskData
+from mtlbook.training.results import Fit
 from mtlbook.training.sampling import RowsOf, Streams
 from mtlbook.training.selection import Selected, select
 from mtlbook.weighting.auto_lambda import AutoLambda
 from mtlbook.weighting.linear_scalarisation import LinearScalarisation
 
-SPLIT = Consecutive(300, 200, 800)
-WIDTH, BATCH, STEPS = 8, 32, 120
-RATES, DECAYS = (0.01, 0.02), (0.3, 1.0)
 STRENGTHS = (0.1, 1.0, 3.0, 10.0)  # λ, where it is chosen
+META_RATES = (0.01, 0.1)  # of Auto-λ's own optimiser
 HELD_OUT = "held_out"
-LEVELS = {
-    "helpful": Levels(common=True, uniform=True, noisy=False, large=True),
-    "harmful": Levels(common=False, uniform=True, noisy=True, large=False),
-}
-MAINS = {
-    "helpful": Levels(common=True, uniform=True, noisy=False, large=False),
-    "harmful": Levels(common=True, uniform=True, noisy=False, large=True),
-}
-LABELS = {False: 60, True: 300}
 SINGLE, FIXED, CHOSEN = "single-task", "λ = 1", "λ chosen"
-GATED, WHOLE, AUTO = "gated by the cosine", "gated by its sign", "Auto-λ"
+GATED, AUTO = "gated by the cosine", "Auto-λ"
 
 
-def contestants(page: Page, kind: str) -> dict[str, Selected]:
-    """Every rule beside a helpful or a harmful auxiliary, each with four trials.
+@dataclass(frozen=True)
+class Couple:
+    """A main task and the one auxiliary beside it.
 
-    Alone and with fixed λ = 1 a rule has two learning rates by two weight decays; so have both
-    gates. λ is chosen among four values at the larger rate and decay, and Auto-λ's own learning rate
-    among 0.01 and 0.1 at two learning rates. Choice and stopping are by the main task's validation loss; the
-    rows by which Auto-λ weighs are these same validation rows.
+    Attributes:
+        main, auxiliary: their names.
+        setting: with both, the main task first.
+        rates, decays: of AdamW, the trials of a rule without dials of its own.
     """
-    plain = adamw_trials(RATES, DECAYS)
-    short = adamw_trials(RATES, DECAYS[-1:])
-    tasks = ["main", kind]
 
-    def one(combiner: Any) -> dict[str, dict[str, Any]]:
-        return {"": {"combiner": combiner}}
+    main: str
+    auxiliary: str
+    setting: Setting
+    rates: tuple[float, float] = (0.01, 0.02)
+    decays: tuple[float, float] = (0.3, 1.0)
 
-    weights = {
-        f"λ = {value:g}": {"combiner": LinearScalarisation({"main": 1.0, kind: value})}
-        for value in STRENGTHS
+
+def helpful(few: int, many: int) -> Couple:
+    """Few labels, beside many cleaner labels in the same direction."""
+    levels = {
+        "main": Levels(common=True, uniform=True, noisy=False, large=False),
+        "same_direction": Levels(common=True, uniform=True, noisy=False, large=True),
     }
-    auto = {
-        f"meta rate {rate:g}": {
-            "combiner": AutoLambda(
-                tasks,
-                ["main"],
-                stream=HELD_OUT,
-                step_size=RATES[-1],
-                initial_weight=0.5,
-                learning_rate=rate,
-            )
-        }
-        for rate in (0.01, 0.1)
+    labels = {"main": few, "same_direction": many}
+    return Couple("main", "same_direction", constructed(levels, labels))
+
+
+def harmful(few: int, many: int) -> Couple:
+    """Many labels, beside few noisy labels in another direction."""
+    levels = {
+        "main": Levels(common=True, uniform=True, noisy=False, large=True),
+        "other_direction": Levels(common=False, uniform=True, noisy=True, large=False),
     }
-    rules: Mapping[str, Any] = {
-        FIXED: crossed(one(LinearScalarisation({"main": 1.0, kind: 1.0})), plain),
-        CHOSEN: crossed(weights, adamw_trials(RATES[-1:], DECAYS[-1:])),
-        GATED: crossed(one(SimilarityGating(tasks, "main")), plain),
-        WHOLE: crossed(one(SimilarityGating(tasks, "main", weighted=False)), plain),
+    labels = {"main": many, "other_direction": few}
+    return Couple("main", "other_direction", constructed(levels, labels))
+
+
+def harmful_digits() -> Couple:
+    """The ten digits beside the question whether the digit is an eight."""
+    return Couple("digit", "eight", digits("digit", "eight"), decays=(0.03, 0.1))
+
+
+def contestants(page: Page, couple: Couple) -> dict[str, Selected]:
+    """Every rule, each with four trials.
+
+    Alone, with λ = 1 and gated, a rule has two learning rates by two weight decays. Where λ is
+    chosen, it has four values at the larger rate and decay; Auto-λ has two learning rates of its
+    own by two of the network. Choice and stopping are by the main task's validation loss; the rows
+    by which Auto-λ weighs are these same validation rows.
+    """
+    plain = adamw_trials(couple.rates, couple.decays)
+    short = adamw_trials(couple.rates, couple.decays[-1:])
+    last = adamw_trials(couple.rates[-1:], couple.decays[-1:])
+    tasks = [couple.main, couple.auxiliary]
+
+    def weighted(value: float) -> LinearScalarisation:
+        return LinearScalarisation({couple.main: 1.0, couple.auxiliary: value})
+
+    def auto(rate: float) -> AutoLambda:
+        return AutoLambda(
+            tasks,
+            [couple.main],
+            stream=HELD_OUT,
+            step_size=couple.rates[-1],
+            initial_weight=0.5,
+            learning_rate=rate,
+        )
+
+    rules = {
+        FIXED: crossed({"1": {"combiner": weighted(1.0)}}, plain),
+        CHOSEN: crossed({f"{own:g}": {"combiner": weighted(own)} for own in STRENGTHS}, last),
+        GATED: crossed({"gate": {"combiner": SimilarityGating(tasks, couple.main)}}, plain),
     }
-    every = {(rule, name): trial for rule, own in rules.items() for name, trial in own.items()}
-    named = {f"{rule}: {name}": trial for (rule, name), trial in every.items()}
-    fits = _trained(page, kind, tasks, named)
-    found = {SINGLE: select(_trained(page, kind, ["main"], plain), each_task=True)}
-    for rule, own in rules.items():
-        found[rule] = select({name: fits[f"{rule}: {name}"] for name in own}, each_task=True)
-    ahead = _trained(page, kind, tasks, crossed(auto, short), held_out=True)
-    found[AUTO] = select(ahead, each_task=True)
+    every = {f"{rule}: {name}": own for rule, each in rules.items() for name, own in each.items()}
+    fits = _trained(page, couple, tasks, every)
+    alone = _trained(page, couple, tasks[:1], plain)
+    ahead = crossed({f"{own:g}": {"combiner": auto(own)} for own in META_RATES}, short)
+    found = {SINGLE: select(alone, each_task=True)}
+    for rule, each in rules.items():
+        found[rule] = select({name: fits[f"{rule}: {name}"] for name in each}, each_task=True)
+    found[AUTO] = select(_trained(page, couple, tasks, ahead, held_out=True), each_task=True)
+    equal_trials(*found.values())
     return found
 
 
+def settings(couple: Couple, tasks: list[str]) -> dict[str, Any]:
+    """What every training of a couple has in common."""
+    own = couple.setting
+    labels = {task: own.labels[task] for task in tasks}
+    return {
+        "tasks": tasks,
+        "split": replace(own.split, labels=labels),
+        "steps": own.steps,
+        "sampler": Streams(own.batch, rows={task: RowsOf(task=task) for task in tasks}),
+        "stopping": couple.main,
+        "validate_every": own.steps // 20,
+        "evaluate_on": ["validation", "test"],
+    }
+
+
+def network(couple: Couple) -> Callable[..., Any]:
+    """One hidden layer with a head for each task that is trained."""
+    return partial(mlp, width=couple.setting.width)
+
+
 def _trained(
-    page: Page, kind: str, tasks: list[str], trials: Mapping[str, Any], *, held_out: bool = False
-) -> Any:
-    rows = {task: RowsOf(task=task) for task in tasks}
+    page: Page,
+    couple: Couple,
+    tasks: list[str],
+    trials: Mapping[str, Any],
+    *,
+    held_out: bool = False,
+) -> dict[str, Fit]:
+    common = settings(couple, tasks)
     if held_out:
-        rows[HELD_OUT] = RowsOf(part="validation")
-    labels = {task: LABELS[_levels(kind)[task].large] for task in tasks}
-    return search(
-        page,
-        partial(mlp, width=WIDTH),
-        partial(data, kind),
-        trials,
-        tasks=tasks,
-        split=Consecutive(SPLIT.train, SPLIT.validation, SPLIT.test, labels=labels),
-        steps=STEPS,
-        sampler=Streams(BATCH, rows=rows),
-        stopping="main",
-        validate_every=6,
-        evaluate_on=["validation", "test"],
-    )
-
-
-def _levels(kind: str) -> dict[str, Levels]:
-    return {"main": MAINS[kind], kind: LEVELS[kind]}
-
-
-@cache
-def data(kind: str, seed: int) -> MultiTaskData:
-    """A main task and one auxiliary, helpful or harmful."""
-    rows = SPLIT.train + SPLIT.validation + SPLIT.test
-    return factorial_tasks(seed, rows=int(rows), tasks=_levels(kind)).data
+        rows = dict(common["sampler"].rows) | {HELD_OUT: RowsOf(part="validation")}
+        common["sampler"] = Streams(couple.setting.batch, rows=rows)
+    data: Callable[[int], MultiTaskData] = couple.setting.data
+    return search(page, network(couple), data, trials, **common)

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from mtlbook.auxiliary.auxiliary_task import shuffled
 from mtlbook.auxiliary.helpful_tasks import (
     judge,
     leave_one_task_out,
@@ -115,7 +116,8 @@ class _Trained:
     def curve(self, name: str) -> Float[np.ndarray, "seeds points"]:
         history, place = self.fit.history, PLACES[self.group.index(name)]
         own = history[(history["task"] == place) & (history["part"] == "train")]
-        return own["loss"].to_numpy().reshape(-1, len(self.fit.seeds)).T[self.rows]
+        losses = np.asarray(own["loss"], dtype=float)
+        return losses.reshape(-1, len(self.fit.seeds)).T[self.rows]
 
 
 PLACES = ("first", "second")
@@ -292,9 +294,6 @@ def _sets(features: pd.DataFrame, gains: pd.Series, seed: int) -> dict[str, pd.D
     pairs = {
         name: torch.randn(len(tasks), len(tasks), generator=source).numpy() for name in of_pairs
     }
-    order = torch.randperm(len(tasks), generator=generator(seed, "7.9 permuted tasks"))
-    moved = dict(zip(tasks, [tasks[place] for place in order], strict=True))
-    wrong = pd.MultiIndex.from_tuples([(moved[m], moved[a]) for m, a in features.index], names=PAIR)
     return {
         "all features": features,
         "labels": features[labels],
@@ -302,16 +301,32 @@ def _sets(features: pd.DataFrame, gains: pd.Series, seed: int) -> dict[str, pd.D
         "early gradients": features[of_pairs],
         MAIN: main_identity(gains.index),
         RANDOM: pair_features(pd.DataFrame(drawn.numpy(), index=tasks), pairs),
-        PERMUTED: features.loc[wrong].set_axis(features.index),
+        PERMUTED: permuted(features, seed),
     }
 
 
-def agreements(evidence: Evidence) -> dict[str, Float[np.ndarray, " seeds"]]:
-    """How well each single feature ranks the auxiliaries of a main task: mean Spearman's ρ."""
+def permuted(features: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The features of pairs with the tasks permuted: a pair of tasks has those of another pair."""
+    tasks = list(dict.fromkeys(features.index.get_level_values("main")))
+    order = torch.randperm(len(tasks), generator=generator(seed, "7.9 permuted tasks")).tolist()
+    moved = dict(zip(tasks, [tasks[place] for place in order], strict=True))
+    wrong = pd.MultiIndex.from_tuples([(moved[m], moved[a]) for m, a in features.index], names=PAIR)
+    return features.loc[wrong].set_axis(features.index)
+
+
+def agreements(
+    evidence: Evidence, seeds: Sequence[int] | None = None
+) -> dict[str, Float[np.ndarray, " seeds"]]:
+    """How well each single feature ranks the auxiliaries of a main task: mean Spearman's ρ.
+
+    With `seeds` the features are those of the wrong tasks: the tasks change places, pairs follow.
+    """
     found: dict[str, list[float]] = {}
     apart = ~np.eye(len(evidence.setting.names), dtype=bool)
     for place, gains in enumerate(evidence.pairs.gains):
         features = evidence.features(place)
+        if seeds is not None:
+            features = permuted(features, seeds[place])
         ranked = [name for name in features if not name.startswith("main ")]
         for name in ranked:
             square = np.zeros_like(gains)
@@ -367,6 +382,20 @@ def by_entropy(few: int, many: int, *, common: bool) -> Setting:
         for noisy in (True, False)
     }
     return constructed(levels, {name: few if name == "main" else many for name in levels})
+
+
+def with_shuffled_labels(setting: Setting, main: str) -> Setting:
+    """The same tasks, the labels of all but the main one permuted among the rows."""
+
+    @cache
+    def data(seed: int) -> MultiTaskData:
+        found = setting.data(seed)
+        for name in setting.names:
+            if name != main:
+                found = shuffled(found, name, seed)
+        return found
+
+    return replace(setting, data=data)
 
 
 DIGITS = {"digit": 120, "parity": 40, "loop": 40, "above_four": 40, "eight": 120, "ink": 120}
