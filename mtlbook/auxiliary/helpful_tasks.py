@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 from numpy import ndarray
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 
 from mtlbook.auxiliary.task_features import PAIR
@@ -94,7 +95,7 @@ def predict_gains(features: pd.DataFrame, gains: pd.Series, penalty: float = 1.0
     everything = _fitted(own.to_numpy(), known.to_numpy() > 0, features.to_numpy(), penalty)
     return Forecast(
         pd.Series(everything, index=features.index, name="probability of a gain"),
-        judge(by_features["new auxiliary"], known, "auxiliary"),
+        judge(by_features.loc[:, "new auxiliary"], known, "auxiliary"),
         judge(by_features["new main"], known, "main"),
         judge(by_main["new auxiliary"], known, "auxiliary"),
         judge(always["new auxiliary"], known, "auxiliary"),
@@ -161,9 +162,9 @@ def rank_agreement(
     """
     found = []
     for main, (own, gained) in enumerate(zip(feature, gains, strict=True)):
-        ranks = [pd.Series(np.delete(row, main)).rank() for row in (own, gained)]
-        flat = any((rank == rank[0]).all() for rank in ranks)
-        found.append(0.0 if flat else float(np.corrcoef(*ranks)[0, 1]))
+        ranks = np.stack([rankdata(np.delete(row, main)) for row in (own, gained)])
+        flat = bool((np.ptp(ranks, axis=1) == 0).any())
+        found.append(0.0 if flat else float(np.corrcoef(ranks)[0, 1]))
     return float(np.mean(found).round(12))
 
 

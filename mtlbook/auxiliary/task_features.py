@@ -11,7 +11,7 @@ for $b \log(c i + d) + a = b \log(i + d/c) + (a + b \log c)$: a fitted $c$ depen
 optimiser starts. Here only $s = d/c$ is estimated.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,8 +23,10 @@ from mtlbook.errors import UsageError
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
 PAIR = ["main", "auxiliary"]
 
+Labels = Sequence[int] | Shaped[ndarray, " rows"]
 
-def label_entropy(labels: Iterable[int] | Shaped[ndarray, "..."]) -> float:
+
+def label_entropy(labels: Labels) -> float:
     """The entropy of a classification's labels, in nats: log C for C equally frequent classes.
 
     Raises:
@@ -38,7 +40,7 @@ def label_entropy(labels: Iterable[int] | Shaped[ndarray, "..."]) -> float:
     return float(-(shares * np.log(shares)).sum()) + 0.0
 
 
-def count_kurtosis(labels: Iterable[int] | Shaped[ndarray, "..."]) -> float:
+def count_kurtosis(labels: Labels) -> float:
     """The kurtosis m₄ / m₂² of the counts of the classes that occur.
 
     It is at least 1, and 1 for any two classes of different counts: of binary tasks it says
@@ -108,7 +110,7 @@ def log_fit(losses: Sequence[float] | Float[ndarray, " points"]) -> tuple[float,
 
 
 def task_features(
-    labels: Mapping[str, Iterable[int]],
+    labels: Mapping[str, Labels],
     curves: Mapping[str, Sequence[float] | Float[ndarray, " points"]],
 ) -> pd.DataFrame:
     """The features of each task, a row a task.
@@ -133,7 +135,7 @@ def task_features(
         )
     rows = {}
     for name, own in labels.items():
-        values = np.asarray(own if isinstance(own, np.ndarray) else list(own))
+        values = np.asarray(own)
         fitted = dict(zip(("fit slope", "fit offset"), log_fit(curves[name]), strict=True))
         slopes = {
             f"slope at {share:.0%}".replace("%", " %"): slope
@@ -183,11 +185,11 @@ def pair_features(
     return pd.DataFrame(columns, index=index)
 
 
-def _counts(labels: Iterable[int] | Shaped[ndarray, "..."]) -> Float[ndarray, " classes"]:
-    values = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
+def _counts(labels: Labels) -> Float[ndarray, " classes"]:
+    values = np.asarray(labels)
     if not values.size:
         raise UsageError("There are no labels: entropy and kurtosis need at least one.")
-    if values.dtype.kind not in "iub" and not (np.asarray(values) == np.round(values)).all():
+    if values.dtype.kind not in "iub" and not (values == np.round(values)).all():
         raise UsageError(
             "The labels are numbers, not classes: cut them into classes first, such as quartiles."
         )
