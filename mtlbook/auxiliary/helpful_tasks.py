@@ -5,9 +5,10 @@ standardised features f (Bingel and Søgaard, 2017, section 4; `task_features` h
 judged on tasks that it has not seen: pairs of a task that it knows from other pairs are no new
 cases.
 
-**Where it fails.** Features know a task, not why it helps: with some ten tasks, whatever tells the
-main tasks apart passes for knowledge of pairs. So each error rate stands beside that of knowing the
-main task alone, and of always expecting a gain.
+**Where it fails.** Features know a task, not why it helps: with some ten tasks, whatever tells them
+apart passes for knowledge of pairs. So each error rate stands beside that of knowing the other task
+alone (how much this main task gains as a rule, how much this auxiliary helps as a rule), and of
+always expecting a gain.
 """
 
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class Forecast:
         probability: of a gain, for every pair of the features.
         new_auxiliary: on pairs whose auxiliary task was left out, with all of its pairs.
         new_main: on pairs whose main task was left out, with all of its pairs.
-        main_alone: knowing which main task it is and nothing else, new auxiliaries.
+        main_alone: knowing which main task it is and nothing else, on new auxiliaries.
+        auxiliary_alone: knowing which auxiliary it is and nothing else, on new main tasks.
         always: expecting a gain from every pair.
     """
 
@@ -54,6 +56,7 @@ class Forecast:
     new_auxiliary: Judgement
     new_main: Judgement
     main_alone: Judgement
+    auxiliary_alone: Judgement
     always: Judgement
 
     @property
@@ -88,9 +91,9 @@ def predict_gains(features: pd.DataFrame, gains: pd.Series, penalty: float = 1.0
     """
     known = _checked(features, gains)
     own = features.loc[known.index]
-    identity = main_identity(known.index)
     by_features = leave_one_task_out(own, known, penalty)
-    by_main = leave_one_task_out(identity, known, penalty)
+    by_main = leave_one_task_out(task_identity(known.index, "main"), known, penalty)
+    by_auxiliary = leave_one_task_out(task_identity(known.index, "auxiliary"), known, penalty)
     always = by_main.assign(**dict.fromkeys(by_main, 1.0))
     everything = _fitted(own.to_numpy(), known.to_numpy() > 0, features.to_numpy(), penalty)
     return Forecast(
@@ -98,6 +101,7 @@ def predict_gains(features: pd.DataFrame, gains: pd.Series, penalty: float = 1.0
         judge(by_features.loc[:, "new auxiliary"], known, "auxiliary"),
         judge(by_features["new main"], known, "main"),
         judge(by_main["new auxiliary"], known, "auxiliary"),
+        judge(by_auxiliary["new main"], known, "main"),
         judge(always["new auxiliary"], known, "auxiliary"),
     )
 
@@ -193,10 +197,10 @@ def _checked(features: pd.DataFrame, gains: pd.Series) -> pd.Series:
     return known
 
 
-def main_identity(index: pd.Index) -> pd.DataFrame:
-    """A 0/1 feature for each main task."""
-    mains = index.get_level_values("main")
-    return pd.DataFrame({name: (mains == name).astype(float) for name in mains.unique()}, index)
+def task_identity(index: pd.Index, side: str) -> pd.DataFrame:
+    """A 0/1 feature of each pair for each main task, or each auxiliary: who it is, and no more."""
+    tasks = index.get_level_values(side)
+    return pd.DataFrame({name: (tasks == name).astype(float) for name in tasks.unique()}, index)
 
 
 def _fitted(

@@ -8,9 +8,9 @@ from sklearn.metrics import roc_auc_score
 from mtlbook.auxiliary.helpful_tasks import (
     judge,
     leave_one_task_out,
-    main_identity,
     predict_gains,
     rank_agreement,
+    task_identity,
 )
 from mtlbook.auxiliary.task_features import pair_features
 from mtlbook.errors import UsageError
@@ -45,7 +45,7 @@ def test_a_left_out_task_has_no_say_in_its_own_predictions(drawn):
 def test_the_main_task_alone_knows_all_or_nothing():
     index = pairs_of({"x": np.zeros(8)}).index
     gains = pd.Series([1.0 if main in "abcd" else -1.0 for main, _ in index], index)
-    said = leave_one_task_out(main_identity(index), gains)
+    said = leave_one_task_out(task_identity(index, "main"), gains)
     assert judge(said["new auxiliary"], gains, "auxiliary").area == 1.0
     assert judge(said["new auxiliary"], gains, "auxiliary").error == 0.0
     assert judge(said["new main"], gains, "main").area == 0.5

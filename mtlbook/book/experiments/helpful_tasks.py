@@ -21,8 +21,8 @@ from mtlbook.auxiliary.auxiliary_task import shuffled
 from mtlbook.auxiliary.helpful_tasks import (
     judge,
     leave_one_task_out,
-    main_identity,
     rank_agreement,
+    task_identity,
 )
 from mtlbook.auxiliary.task_features import PAIR, pair_features, task_features
 from mtlbook.book.data.worlds.factorial_tasks import CLASSES, Levels, factorial_tasks, plan
@@ -258,8 +258,8 @@ def gathered(setting: Setting, seeds: Sequence[int], device: str = "cpu") -> Evi
     return Evidence(setting, pairs, gradients, labels)
 
 
-FEATURE_SETS = ("all features", "labels", "learning curves", "early gradients")
-MAIN, RANDOM, PERMUTED = "main task alone", "random numbers", "tasks permuted"
+MAIN, OTHER = "main task alone", "auxiliary task alone"
+RANDOM, PERMUTED = "random numbers", "tasks permuted"
 
 
 def judged(evidence: Evidence, seeds: Sequence[int]) -> pd.DataFrame:
@@ -299,7 +299,8 @@ def _sets(features: pd.DataFrame, gains: pd.Series, seed: int) -> dict[str, pd.D
         "labels": features[labels],
         "learning curves": features[curves],
         "early gradients": features[of_pairs],
-        MAIN: main_identity(gains.index),
+        MAIN: task_identity(gains.index, "main"),
+        OTHER: task_identity(gains.index, "auxiliary"),
         RANDOM: pair_features(pd.DataFrame(drawn.numpy(), index=tasks), pairs),
         PERMUTED: permuted(features, seed),
     }

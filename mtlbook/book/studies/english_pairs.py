@@ -1,10 +1,10 @@
-"""Section 7.9: which of eight tasks on English words help each other, and can it be foreseen?
+"""Section 7.9: which of eight tasks on English words help each other, and what foretells it.
 
 Words of the English Web Treebank (Universal Dependencies). Eight classifications of a word: its
 part of speech (`upos`) and that of the next word (`next_upos`), the relation to its head (`deprel`,
 the sixteen most frequent ones and a rest), its `number`, `verb_form` and `pron_type`, the `side` on
-which its head lies, and how many words depend on it (`dependents`, up to three). Every other task has
-600 training labels, the rest 200 (`LABELS`).
+which its head lies, and how many words depend on it (`dependents`, up to three). Half of the tasks
+have 600 training labels, half have 200 (`LABELS`).
 
 Each seed draws 600 words of the training part, 200 of the development and 800 of the test part. The
 inputs are 96 numbers: for the word, the one before and the one behind, the sum of three random
@@ -15,7 +15,7 @@ Pairs, features, forecasts and controls are those of the page
 (`mtlbook.book.experiments.helpful_tasks`), here with 16 hidden units, weight decay 0.1 and 200
 steps. Recorded are the areas under the curve and the error rates of each set of features on pairs
 of a left-out task, each feature's rank correlation with the gains within main tasks, and the gain
-of each pair. Two minutes on one core. Fixed after pilots on seeds from 7000.
+of each pair. Half a minute on one core. Fixed after pilots on seeds from 7000.
 """
 
 from collections import Counter
@@ -178,9 +178,9 @@ def _bucket(name: str, word: str) -> int:
     return crc32(text.encode()) % BUCKETS[name]
 
 
-def areas(
-    table: pd.DataFrame, features: str, left_out: str, metric: str = "area"
+def recorded(
+    table: pd.DataFrame, what: str, left_out: str, metric: str = "area"
 ) -> Float[np.ndarray, " seeds"]:
-    """A set of features' area or error for each seed, from the study's table."""
-    rows = (table["of"] == features) & (table["left out"] == left_out) & (table.metric == metric)
+    """What the study's table has of a set of features, or of a single one, for each seed."""
+    rows = (table["of"] == what) & (table["left out"] == left_out) & (table["metric"] == metric)
     return table[rows].sort_values("seed")["value"].to_numpy()
