@@ -41,8 +41,8 @@ def check_gated_direction(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
         found = answer(main.clone(), auxiliary.clone())
         if tuple(found.shape) != (2,):
             raise WrongAnswer("the direction has an entry for each parameter")
-        if what == "opposed" and torch.allclose(found, torch.zeros_like(main)):
-            raise WrongAnswer("an auxiliary that disagrees is left out, it does not cancel")
+        if what == "opposed" and not torch.allclose(found, main):
+            raise WrongAnswer("an auxiliary that disagrees is left out: clamp the cosine at 0")
         if what == "of another length" and torch.allclose(
             found, main + (main @ auxiliary) / (main @ main) * auxiliary
         ):

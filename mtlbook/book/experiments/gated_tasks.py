@@ -99,13 +99,13 @@ def contestants(page: Page, couple: Couple) -> dict[str, Selected]:
         CHOSEN: crossed({f"{own:g}": {"combiner": weighted(own)} for own in STRENGTHS}, last),
         GATED: crossed({"gate": {"combiner": SimilarityGating(tasks, couple.main)}}, plain),
     }
-    every = {f"{rule}: {name}": own for rule, each in rules.items() for name, own in each.items()}
-    fits = _trained(page, couple, tasks, every)
     alone = _trained(page, couple, tasks[:1], plain)
     ahead = crossed({f"{own:g}": {"combiner": auto(own)} for own in META_RATES}, short)
     found = {SINGLE: select(alone, each_task=True)}
-    for rule, each in rules.items():
-        found[rule] = select({name: fits[f"{rule}: {name}"] for name in each}, each_task=True)
+    found |= {
+        rule: select(_trained(page, couple, tasks, each), each_task=True)
+        for rule, each in rules.items()
+    }
     found[AUTO] = select(_trained(page, couple, tasks, ahead, held_out=True), each_task=True)
     equal_trials(*found.values())
     return found

@@ -9,7 +9,7 @@ that depend on the seed and the task's name alone, alike in pairs and in single-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import combinations, groupby
+from itertools import combinations, groupby, product
 
 import numpy as np
 import pandas as pd
@@ -341,16 +341,15 @@ def agreements(
 def losses_beside(
     setting: Setting, seeds: Sequence[int], main: str, device: str = "cpu"
 ) -> dict[str, Float[np.ndarray, " seeds"]]:
-    """The main task's test loss alone (under its own name), and beside each of the others."""
-    others = [name for name in setting.names if name != main]
-    groups = [(main,), *((main, other) for other in others)]
+    """The main task's test loss beside each of the others."""
+    groups = [(main, other) for other in setting.names if other != main]
     trained = _trained(setting, seeds, groups, device)
-    return {group[-1]: trained[group].loss(main) for group in groups}
+    return {group[1]: trained[group].loss(main) for group in groups}
 
 
 # The page's settings ----------------------------------------------------------------------------
 
-VALIDATION, TEST = 200, 800
+VALIDATION, TEST = 150, 600
 MAIN_TASK = Levels(common=True, uniform=True, noisy=False, large=False)
 
 
@@ -373,15 +372,16 @@ def constructed(levels: Mapping[str, Levels], labels: Mapping[str, int]) -> Sett
     return Setting(data, list(levels), split, labels, classes=CLASSES)
 
 
-def by_entropy(few: int, many: int, *, common: bool) -> Setting:
-    """A main task and four auxiliaries: equal or unequal classes, in clean and in noisy labels."""
-    levels = {"main": MAIN_TASK} | {
-        f"{'equal' if uniform else 'unequal'}_{'noisy' if noisy else 'clean'}": Levels(
-            common, uniform, noisy, large=True
-        )
-        for uniform in (True, False)
-        for noisy in (True, False)
-    }
+def by_entropy(few: int, many: int) -> Setting:
+    """A main task and eight auxiliaries, of the `same` direction or another one.
+
+    Their classes are `equal` or `unequal`, in `clean` or `noisy` labels: `same_equal_clean`.
+    """
+    words = (("other", "same"), ("unequal", "equal"), ("clean", "noisy"))
+    levels = {"main": MAIN_TASK}
+    for on in product((False, True), repeat=3):
+        name = "_".join(pair[own] for pair, own in zip(words, on, strict=True))
+        levels[name] = Levels(*on, large=True)
     return constructed(levels, {name: few if name == "main" else many for name in levels})
 
 

@@ -45,7 +45,7 @@ def strict_only(probabilities, gained, left_out):
     ("id", "answer", "hint"),
     [
         ("7.9.a", always_added, "wrong where"),
-        ("7.9.a", also_against, "left out, it does not cancel"),
+        ("7.9.a", also_against, "clamp the cosine at 0"),
         ("7.9.a", by_the_main_length, "both lengths"),
         ("7.9.a", lambda main, auxiliary: torch.ones(3), "each parameter"),
         ("7.9.b", across_tasks, "different fits"),
