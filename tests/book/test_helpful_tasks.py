@@ -50,10 +50,15 @@ def test_features_gains_and_judgements_have_a_row_each(evidence):
     assert gains["task_2", "task_5"] == evidence.pairs.gains[0, 1, 4]
     entropy = label_entropy(evidence.labels[0]["task_2"])
     assert features.loc[("task_2", "task_5"), "main entropy"] == entropy
-    table = experiment.judged(evidence, SEEDS)
-    assert set(table["left out"]) == {"new auxiliary", "new main"}
-    assert len(table) == 2 * 2 * 9
-    assert table["area"].between(0, 1).all()
+    table = experiment.measured(evidence, SEEDS)
+    areas = table[table["metric"] == "area"]
+    assert set(areas["left out"]) == {"new auxiliary", "new main"}
+    assert len(areas) == 2 * 2 * 8
+    assert areas["value"].between(0, 1).all()
+    found = experiment.values(table, experiment.ALL, "new main", "error")
+    assert found.shape == (2,)
+    always = experiment.values(table, "always a gain", "new main", "error")
+    assert always[0] == (gains <= 0).mean()
 
 
 def test_permuting_tasks_moves_whole_tasks(evidence):
@@ -67,11 +72,11 @@ def test_permuting_tasks_moves_whole_tasks(evidence):
 
 
 def test_agreements_are_of_auxiliaries_and_pairs_only(evidence):
-    found = experiment.agreements(evidence)
-    assert {"cosine", "entropy"} <= set(found)
-    assert not any(name.startswith("main") for name in found)
-    assert all(own.shape == (2,) and (abs(own) <= 1).all() for own in found.values())
-    assert experiment.agreements(evidence, SEEDS)["cosine"].shape == (2,)
+    table = experiment.measured(evidence, SEEDS)
+    names = set(table[table["metric"] == "agreement"]["of"])
+    assert {"cosine", "entropy", "cosine, tasks permuted"} <= names
+    assert not any(name.startswith("main") for name in names)
+    assert (abs(experiment.values(table, "cosine", metric="agreement")) <= 1).all()
 
 
 def test_shuffled_labels_leave_the_main_task_and_the_shares():

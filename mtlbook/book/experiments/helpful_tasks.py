@@ -258,27 +258,49 @@ def gathered(setting: Setting, seeds: Sequence[int], device: str = "cpu") -> Evi
     return Evidence(setting, pairs, gradients, labels)
 
 
+ALL = "all features"
 MAIN, OTHER = "main task alone", "auxiliary task alone"
 RANDOM, PERMUTED = "random numbers", "tasks permuted"
 
 
-def judged(evidence: Evidence, seeds: Sequence[int]) -> pd.DataFrame:
-    """How each set of features predicts gains of left-out tasks: a row a seed, set and side.
+def measured(evidence: Evidence, seeds: Sequence[int]) -> pd.DataFrame:
+    """How features predict gains: a tidy table of columns seed, of, left out, metric and value.
 
-    `random numbers` are as many features as there are, drawn for each task and pair; `tasks
-    permuted` are the real features of the wrong tasks: the tasks change places, pairs follow.
+    The `area` and the `error` of each set of features on pairs whose main or auxiliary task was
+    left out; the `agreement` of each single feature of auxiliaries or pairs, mean Spearman's ρ with
+    the gains of a main task's auxiliaries; the `gain` of each pair. `random numbers` are as many
+    features as there are, drawn for each task and pair; `tasks permuted` are the real features of
+    the wrong tasks: the tasks change places, pairs follow.
     """
     rows = []
     for place, seed in enumerate(seeds):
-        gains = evidence.gains(place)
-        for name, features in _sets(evidence.features(place), gains, seed).items():
-            said = leave_one_task_out(features, gains)
+        features, gains = evidence.features(place), evidence.gains(place)
+        for name, own in _sets(features, gains, seed).items():
+            said = leave_one_task_out(own, gains)
             for side in SIDES:
-                own = judge(said[f"new {side}"], gains, side)
-                rows.append((seed, name, f"new {side}", own.area, own.error))
+                found = judge(said[f"new {side}"], gains, side)
+                rows.append((seed, name, f"new {side}", "area", found.area))
+                rows.append((seed, name, f"new {side}", "error", found.error))
         lost = float((gains <= 0).mean())
-        rows += [(seed, "always a gain", f"new {side}", 0.5, lost) for side in SIDES]
-    return pd.DataFrame(rows, columns=["seed", "features", "left out", "area", "error"])
+        rows += [(seed, "always a gain", f"new {side}", "error", lost) for side in SIDES]
+        matrix = evidence.pairs.gains[place]
+        for name, agreement in _agreements(features, matrix).items():
+            rows.append((seed, name, "", "agreement", agreement))
+        wrong = _agreements(permuted(features, seed)[["cosine"]], matrix)["cosine"]
+        rows.append((seed, f"cosine, {PERMUTED}", "", "agreement", wrong))
+        rows += [
+            (seed, " beside ".join(map(str, pair)), "", "gain", gain)
+            for pair, gain in gains.items()
+        ]
+    return pd.DataFrame(rows, columns=["seed", "of", "left out", "metric", "value"])
+
+
+def values(
+    table: pd.DataFrame, what: str, left_out: str = "", metric: str = "area"
+) -> Float[np.ndarray, " seeds"]:
+    """What such a table has of a set of features, or of a single one, for each seed."""
+    rows = (table["of"] == what) & (table["left out"] == left_out) & (table["metric"] == metric)
+    return table[rows].sort_values("seed")["value"].to_numpy()
 
 
 SIDES = ("auxiliary", "main")
@@ -295,7 +317,7 @@ def _sets(features: pd.DataFrame, gains: pd.Series, seed: int) -> dict[str, pd.D
         name: torch.randn(len(tasks), len(tasks), generator=source).numpy() for name in of_pairs
     }
     return {
-        "all features": features,
+        ALL: features,
         "labels": features[labels],
         "learning curves": features[curves],
         "early gradients": features[of_pairs],
@@ -315,27 +337,18 @@ def permuted(features: pd.DataFrame, seed: int) -> pd.DataFrame:
     return features.loc[wrong].set_axis(features.index)
 
 
-def agreements(
-    evidence: Evidence, seeds: Sequence[int] | None = None
-) -> dict[str, Float[np.ndarray, " seeds"]]:
-    """How well each single feature ranks the auxiliaries of a main task: mean Spearman's ρ.
-
-    With `seeds` the features are those of the wrong tasks: the tasks change places, pairs follow.
-    """
-    found: dict[str, list[float]] = {}
-    apart = ~np.eye(len(evidence.setting.names), dtype=bool)
-    for place, gains in enumerate(evidence.pairs.gains):
-        features = evidence.features(place)
-        if seeds is not None:
-            features = permuted(features, seeds[place])
-        ranked = [name for name in features if not name.startswith("main ")]
-        for name in ranked:
+def _agreements(
+    features: pd.DataFrame, gains: Float[np.ndarray, "tasks tasks"]
+) -> dict[str, float]:
+    """How well each feature of auxiliaries or pairs ranks the auxiliaries of a main task."""
+    apart = ~np.eye(len(gains), dtype=bool)
+    found = {}
+    for name in features:
+        if not name.startswith("main "):
             square = np.zeros_like(gains)
             square[apart] = features[name]
-            found.setdefault(name.removeprefix("auxiliary "), []).append(
-                rank_agreement(square, gains)
-            )
-    return {name: np.array(own) for name, own in found.items()}
+            found[name.removeprefix("auxiliary ")] = rank_agreement(square, gains)
+    return found
 
 
 def losses_beside(
@@ -351,6 +364,16 @@ def losses_beside(
 
 VALIDATION, TEST = 150, 600
 MAIN_TASK = Levels(common=True, uniform=True, noisy=False, large=False)
+
+
+def described(setting: Setting) -> list[str]:
+    """The tasks' names, for those of the plan what they are like."""
+    words = (("own", "common"), ("skewed", "equal"), ("clean", "noisy"), ("few", "many"))
+    levels = {
+        name: " ".join(pair[on] for pair, on in zip(words, vars(own).values(), strict=True))
+        for name, own in plan().items()
+    }
+    return [levels.get(name, name.replace("_", " ")) for name in setting.names]
 
 
 def factorial(few: int, many: int) -> Setting:

@@ -23,13 +23,12 @@ from collections.abc import Sequence
 from functools import cache
 from zlib import crc32
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtlbook.book.experiments.helpful_tasks import Setting, agreements, gathered, judged
+from mtlbook.book.experiments.helpful_tasks import Setting, gathered, measured
 from mtlbook.data import registry
 from mtlbook.data.multi_task_data import Consecutive, MultiTaskData
 from mtlbook.data.sentences import blocks
@@ -61,27 +60,9 @@ Words = list[dict[str, str]]
 
 
 def run(seeds: Sequence[int], device: str, steps: int = STEPS) -> pd.DataFrame:
-    """Columns seed, of, left out, metric and value."""
+    """The table of `measured`: columns seed, of, left out, metric and value."""
     words = {part: read(part) for part in PARTS}
-    setting = _setting(words, steps)
-    evidence = gathered(setting, seeds, device)
-    scores = judged(evidence, seeds)
-    rows = [
-        (int(row["seed"]), row["features"], row["left out"], metric, row[metric])
-        for row in scores.to_dict("records")
-        for metric in ("area", "error")
-    ]
-    for feature, values in agreements(evidence).items():
-        rows += [
-            (seed, feature, "", "agreement", value)
-            for seed, value in zip(seeds, values, strict=True)
-        ]
-    for place, seed in enumerate(seeds):
-        rows += [
-            (seed, " beside ".join(map(str, pair)), "", "gain", gain)
-            for pair, gain in evidence.gains(place).items()
-        ]
-    return pd.DataFrame(rows, columns=["seed", "of", "left out", "metric", "value"])
+    return measured(gathered(_setting(words, steps), seeds, device), seeds)
 
 
 def read(part: str) -> Words:
@@ -176,11 +157,3 @@ def _bucket(name: str, word: str) -> int:
         return next((place for place, own in enumerate(kinds) if own), len(kinds))
     text = word.lower() if name == "word" else word.lower()[-3:]
     return crc32(text.encode()) % BUCKETS[name]
-
-
-def recorded(
-    table: pd.DataFrame, what: str, left_out: str, metric: str = "area"
-) -> Float[np.ndarray, " seeds"]:
-    """What the study's table has of a set of features, or of a single one, for each seed."""
-    rows = (table["of"] == what) & (table["left out"] == left_out) & (table["metric"] == metric)
-    return table[rows].sort_values("seed")["value"].to_numpy()

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mtlbook.book.experiments.helpful_tasks import ALL, values
 from mtlbook.book.studies import english_pairs as study
 
 WORDS = (
@@ -62,6 +63,6 @@ def test_the_study_has_all_measures_for_each_seed(treebank):
     assert list(table.columns) == ["seed", "of", "left out", "metric", "value"]
     assert set(table["metric"]) == {"area", "error", "agreement", "gain"}
     assert (table["metric"] == "gain").sum() == 2 * 56
-    assert study.recorded(table, "all features", "new auxiliary").shape == (2,)
-    assert study.recorded(table, "cosine", "", "agreement").shape == (2,)
+    assert values(table, ALL, "new auxiliary").shape == (2,)
+    assert values(table, "cosine", metric="agreement").shape == (2,)
     assert np.isfinite(table["value"]).all()
