@@ -48,7 +48,8 @@ class Forecast:
         new_auxiliary: on pairs whose auxiliary task was left out, with all of its pairs.
         new_main: on pairs whose main task was left out, with all of its pairs.
         main_alone: knowing which main task it is and nothing else, on new auxiliaries.
-        auxiliary_alone: knowing which auxiliary it is and nothing else, on new main tasks.
+        auxiliary_alone: knowing which auxiliary it is and nothing else, on new main tasks; how much
+            it helped others is measured against what they gain from others.
         always: expecting a gain from every pair.
     """
 
@@ -93,7 +94,7 @@ def predict_gains(features: pd.DataFrame, gains: pd.Series, penalty: float = 1.0
     own = features.loc[known.index]
     by_features = leave_one_task_out(own, known, penalty)
     by_main = leave_one_task_out(task_identity(known.index, "main"), known, penalty)
-    by_auxiliary = leave_one_task_out(task_identity(known.index, "auxiliary"), known, penalty)
+    by_auxiliary = leave_one_task_out(both_identities(known.index), known, penalty)
     always = by_main.assign(**dict.fromkeys(by_main, 1.0))
     everything = _fitted(own.to_numpy(), known.to_numpy() > 0, features.to_numpy(), penalty)
     return Forecast(
@@ -201,6 +202,16 @@ def task_identity(index: pd.Index, side: str) -> pd.DataFrame:
     """A 0/1 feature of each pair for each main task, or each auxiliary: who it is, and no more."""
     tasks = index.get_level_values(side)
     return pd.DataFrame({name: (tasks == name).astype(float) for name in tasks.unique()}, index)
+
+
+def both_identities(index: pd.Index) -> pd.DataFrame:
+    """A 0/1 feature for each main task and for each auxiliary.
+
+    No task is its own auxiliary, so that each auxiliary has met other main tasks: those that gain
+    from anything would make it look helpful, were they not told apart.
+    """
+    sides = [task_identity(index, side).add_prefix(f"{side} ") for side in PAIR]
+    return pd.concat(sides, axis=1)
 
 
 def _fitted(

@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mtlbook.auxiliary.helpful_tasks import (
+    both_identities,
     judge,
     leave_one_task_out,
     predict_gains,
@@ -49,6 +50,19 @@ def test_the_main_task_alone_knows_all_or_nothing():
     assert judge(said["new auxiliary"], gains, "auxiliary").area == 1.0
     assert judge(said["new auxiliary"], gains, "auxiliary").error == 0.0
     assert judge(said["new main"], gains, "main").area == 0.5
+
+
+def test_an_auxiliary_is_judged_against_what_its_main_tasks_gain_anyway():
+    """By gains that depend on the main task alone no auxiliary looks better than another."""
+    index = pairs_of({"x": np.zeros(8)}).index
+    gains = pd.Series([1.0 if main in "abc" else -1.0 for main, _ in index], index)
+    own = task_identity(index, "auxiliary")
+    of_h = index.get_level_values("main") == "h"
+    spurious, fair = (
+        leave_one_task_out(features, gains)["new main"][of_h]
+        for features in (own, both_identities(index))
+    )
+    assert np.std(fair) < 0.5 * np.std(spurious)
 
 
 def test_the_area_is_the_usual_one_for_a_single_left_out_task(drawn):

@@ -19,6 +19,7 @@ from torch import nn
 
 from mtlbook.auxiliary.auxiliary_task import shuffled
 from mtlbook.auxiliary.helpful_tasks import (
+    both_identities,
     judge,
     leave_one_task_out,
     rank_agreement,
@@ -270,7 +271,8 @@ def measured(evidence: Evidence, seeds: Sequence[int]) -> pd.DataFrame:
     left out; the `agreement` of each single feature of auxiliaries or pairs, mean Spearman's ρ with
     the gains of a main task's auxiliaries; the `gain` of each pair. `random numbers` are as many
     features as there are, drawn for each task and pair; `tasks permuted` are the real features of
-    the wrong tasks: the tasks change places, pairs follow.
+    the wrong tasks: the tasks change places, pairs follow. `auxiliary task alone` tells the main
+    tasks apart, too, so that an auxiliary does not pass for helpful by the main tasks it met.
     """
     rows = []
     for place, seed in enumerate(seeds):
@@ -322,7 +324,7 @@ def _sets(features: pd.DataFrame, gains: pd.Series, seed: int) -> dict[str, pd.D
         "learning curves": features[curves],
         "early gradients": features[of_pairs],
         MAIN: task_identity(gains.index, "main"),
-        OTHER: task_identity(gains.index, "auxiliary"),
+        OTHER: both_identities(gains.index),
         RANDOM: pair_features(pd.DataFrame(drawn.numpy(), index=tasks), pairs),
         PERMUTED: permuted(features, seed),
     }
