@@ -95,37 +95,35 @@ def predict_gains(features: pd.DataFrame, gains: pd.Series, penalty: float = 1.0
     by_features = leave_one_task_out(own, known, penalty)
     by_main = leave_one_task_out(task_identity(known.index, "main"), known, penalty)
     by_auxiliary = leave_one_task_out(both_identities(known.index), known, penalty)
-    always = by_main.assign(**dict.fromkeys(by_main, 1.0))
+    always = pd.Series(1.0, known.index)
     everything = _fitted(own.to_numpy(), known.to_numpy() > 0, features.to_numpy(), penalty)
     return Forecast(
         pd.Series(everything, index=features.index, name="probability of a gain"),
-        judge(by_features.loc[:, "new auxiliary"], known, "auxiliary"),
+        judge(by_features["new auxiliary"], known, "auxiliary"),
         judge(by_features["new main"], known, "main"),
         judge(by_main["new auxiliary"], known, "auxiliary"),
         judge(by_auxiliary["new main"], known, "main"),
-        judge(always["new auxiliary"], known, "auxiliary"),
+        judge(always, known, "auxiliary"),
     )
 
 
 def leave_one_task_out(
     features: pd.DataFrame, gains: pd.Series, penalty: float = 1.0
-) -> pd.DataFrame:
+) -> dict[str, pd.Series]:
     """The probability of a gain for each pair, fitted without any pair of one of its tasks.
 
-    Column `new auxiliary`: without the auxiliary task's pairs; `new main`: without the main task's.
+    `new auxiliary`: without the auxiliary task's pairs; `new main`: without the main task's.
     """
-    values, up = features.to_numpy(dtype=float), gains.to_numpy() > 0
+    known, up = features.to_numpy(dtype=float), gains.to_numpy() > 0
     mains = gains.index.get_level_values("main").to_numpy()
     others = gains.index.get_level_values("auxiliary").to_numpy()
-    found = pd.DataFrame(
-        np.nan, index=gains.index, columns=pd.Index(["new auxiliary", "new main"]), dtype=float
-    )
+    said = {side: np.full(len(gains), np.nan) for side in ("new auxiliary", "new main")}
     for task in np.unique(np.concatenate([mains, others])):
         apart = (mains == task) | (others == task)
-        predicted = _fitted(values[~apart], up[~apart], values, penalty)
-        for column, side in (("new auxiliary", others), ("new main", mains)):
-            found.loc[side == task, column] = predicted[side == task]
-    return found
+        predicted = _fitted(known[~apart], up[~apart], known, penalty)
+        for side, owner in (("new auxiliary", others), ("new main", mains)):
+            said[side][owner == task] = predicted[owner == task]
+    return {side: pd.Series(own, gains.index) for side, own in said.items()}
 
 
 def judge(probability: pd.Series, gains: pd.Series, left_out: str) -> Judgement:
@@ -187,7 +185,7 @@ def _checked(features: pd.DataFrame, gains: pd.Series) -> pd.Series:
     missing = known.index.difference(features.index)
     if len(missing):
         raise UsageError(f"There are gains of pairs without features: {list(missing)[:3]}.")
-    tasks = {name for pair in known.index for name in pair}
+    tasks = {name for side in PAIR for name in known.index.get_level_values(side)}
     if len(tasks) < FEWEST_TASKS:
         raise UsageError(
             f"The gains are those of {len(tasks)} tasks: leaving whole tasks out needs at least "

@@ -288,11 +288,11 @@ def measured(evidence: Evidence, seeds: Sequence[int]) -> pd.DataFrame:
         matrix = evidence.pairs.gains[place]
         for name, agreement in _agreements(features, matrix).items():
             rows.append((seed, name, "", "agreement", agreement))
-        wrong = _agreements(permuted(features, seed)[["cosine"]], matrix)["cosine"]
+        wrong = _agreements(permuted(features, seed), matrix)["cosine"]
         rows.append((seed, f"cosine, {PERMUTED}", "", "agreement", wrong))
         rows += [
-            (seed, " beside ".join(map(str, pair)), "", "gain", gain)
-            for pair, gain in gains.items()
+            (seed, f"{main} beside {auxiliary}", "", "gain", gain)
+            for (main, auxiliary), gain in zip(gains.index, gains, strict=True)
         ]
     return pd.DataFrame(rows, columns=["seed", "of", "left out", "metric", "value"])
 
@@ -302,7 +302,7 @@ def values(
 ) -> Float[np.ndarray, " seeds"]:
     """What such a table has of a set of features, or of a single one, for each seed."""
     rows = (table["of"] == what) & (table["left out"] == left_out) & (table["metric"] == metric)
-    return table[rows].sort_values("seed")["value"].to_numpy()
+    return table.loc[rows].sort_values("seed")["value"].to_numpy(dtype=float)
 
 
 SIDES = ("auxiliary", "main")
@@ -320,9 +320,9 @@ def _sets(features: pd.DataFrame, gains: pd.Series, seed: int) -> dict[str, pd.D
     }
     return {
         ALL: features,
-        "labels": features[labels],
-        "learning curves": features[curves],
-        "early gradients": features[of_pairs],
+        "labels": features.loc[:, labels],
+        "learning curves": features.loc[:, curves],
+        "early gradients": features.loc[:, of_pairs],
         MAIN: task_identity(gains.index, "main"),
         OTHER: both_identities(gains.index),
         RANDOM: pair_features(pd.DataFrame(drawn.numpy(), index=tasks), pairs),
