@@ -70,8 +70,16 @@ def test_networks_and_rules_are_exchanged_in_one_line(stages):
     assert all(own is not None for own in gradients)
 
 
+def test_an_auxiliary_task_and_its_control_are_trained_alike(stages):
+    helped, control = stages[5]["helped"], stages[5]["control"]
+    for own in (helped, control):
+        assert own.score("kind").shape == (4,)
+    assert (helped.test == control.test).all()
+    assert (helped.score("price") != control.score("price")).all()
+
+
 def test_what_is_plugged_in_is_used(stages):
-    own, settings = stages[5]["own"], stages[5]["settings"]
+    own, settings = stages[6]["own"], stages[6]["settings"]
     assert own.score("price", "MAE").shape == (4,)
     assert np.isfinite(own.history["loss"]).any()
     assert own.combiner(0).__class__.__name__ == "EqualLosses"

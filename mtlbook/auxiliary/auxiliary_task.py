@@ -150,6 +150,24 @@ def shuffled(
     return MultiTaskData.partial(data.tasks, data.inputs, targets, data.labelled)
 
 
+def equal_columns(
+    first: Float[Tensor, "rows columns"], second: Float[Tensor, "rows others"]
+) -> list[tuple[int, int]]:
+    """The columns of the first table that are columns of the second, also shifted and scaled.
+
+    Columns that do not vary equal nothing, and neither does anything on fewer than eight rows.
+
+    Example:
+        >>> x = torch.arange(16.0).reshape(8, 2).square()
+        >>> equal_columns(x, torch.stack([x.sum(1), 1 - 3 * x[:, 1]], dim=1))
+        [(1, 1)]
+    """
+    if len(first) < FEWEST_ROWS:
+        return []
+    alike = _standardised(first.double()).T @ _standardised(second.double()) / len(first)
+    return [(i, j) for i, j in torch.nonzero(1 - alike.square() < ROUNDING).tolist()]
+
+
 def _float_columns(
     data: MultiTaskData, columns: Sequence[str] | None
 ) -> dict[str, Float[Tensor, " rows"]]:
@@ -178,18 +196,16 @@ def _check(data: MultiTaskData, task: Task, inputs: dict[str, Float[Tensor, " ro
             f"All labels of the auxiliary task {task.name!r} are {values.reshape(-1)[0].item():g}: "
             "a constant teaches nothing; leave the task out."
         )
-    if len(flat) < FEWEST_ROWS or not inputs:
+    if not inputs:
         return
-    x = _standardised(torch.stack(list(inputs.values()), dim=1)[marks])
-    y = _standardised(flat.double())
-    equal = torch.nonzero(1 - (x.T @ y / len(flat)).square() < ROUNDING)
-    if len(equal):
+    equal = equal_columns(torch.stack(list(inputs.values()), dim=1)[marks], flat.double())
+    if equal:
         names = list(inputs)
         found = ", ".join(
             f"column {column} equals input {names[number]!r}"
             if flat.shape[1] > 1
             else f"its target equals input {names[number]!r}"
-            for number, column in equal.tolist()
+            for number, column in equal
         )
         raise UsageError(
             f"The auxiliary task {task.name!r} is among the inputs: {found}, up to shift and "
