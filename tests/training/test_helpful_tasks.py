@@ -67,7 +67,7 @@ def test_cosines_are_those_of_the_gradients_at_the_first_step(data):
     rows, flat, losses = splits.train, [], []
     for task in data.tasks:
         value = task.loss(model(data.inputs[rows])[task.name], data.targets[task.name][rows]).mean()
-        shared = list(model.trunk.parameters())
+        shared = list(model.get_submodule("trunk").parameters())
         grads = torch.autograd.grad(value, shared)
         flat.append(torch.cat([grad.flatten() for grad in grads]))
         losses.append(value.item())

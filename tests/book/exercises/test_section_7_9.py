@@ -27,7 +27,8 @@ def of_each_task(probabilities, gained, left_out):
     found = []
     for task in sorted(set(left_out)):
         own = [(p, g) for p, g, t in zip(probabilities, gained, left_out, strict=True) if t == task]
-        found.append(across_tasks(*zip(*own, strict=True), None))
+        chosen, gains = zip(*own, strict=True)
+        found.append(across_tasks(chosen, gains, None))
     return sum(found) / len(found)
 
 

@@ -62,7 +62,7 @@ def test_the_study_has_all_measures_for_each_seed(treebank):
     table = study.run([0, 1], "cpu", steps=20)
     assert list(table.columns) == ["seed", "of", "left out", "metric", "value"]
     assert set(table["metric"]) == {"area", "error", "agreement", "gain"}
-    assert (table["metric"] == "gain").sum() == 2 * 56
+    assert table["metric"].tolist().count("gain") == 2 * 56
     assert values(table, ALL, "new auxiliary").shape == (2,)
     assert values(table, "cosine", metric="agreement").shape == (2,)
     assert np.isfinite(table["value"]).all()
