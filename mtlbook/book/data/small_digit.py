@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtlbook.book.data.worlds.faint_cue import cued_bits
 from mtlbook.data import embedded, mnist
 from mtlbook.data.multi_task_data import PARTS, Consecutive, MultiTaskData
 from mtlbook.data.synthetic import check_shares
@@ -159,11 +160,7 @@ def _composed(
             source = generator(seed, "small digit", part, purpose)
             return torch.rand(rows, generator=source, dtype=torch.float64)
 
-        label = (uniform("label") < 0.5).long()
-        bit = torch.where(uniform("pattern") < pattern, label, 1 - label)
-        if decoupled:
-            bit = (uniform("decoupled") < 0.5).long()
-        told = torch.where(uniform("cue") < reliability, label, 1 - label)
+        label, bit, told = cued_bits(uniform, pattern, reliability, decoupled=decoupled)
         small = labels < DIGITS
         groups = {
             "pattern": [labels == digit for digit in PATTERNS],

@@ -1,5 +1,7 @@
 r"""Home of focusing attention (section 7.4): a large pattern beside a small, faint, varied cue."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -19,6 +21,28 @@ TASKS = (
     Task.classification("other_cue", classes=LOOKS, metric="error rate"),
     Task.binary("pattern", metric="error rate"),
 )
+
+
+def cued_bits(
+    uniform: Callable[[str], Float[Tensor, " rows"]],
+    pattern: float,
+    reliability: float,
+    *,
+    decoupled: bool,
+) -> tuple[Int[Tensor, " rows"], Int[Tensor, " rows"], Int[Tensor, " rows"]]:
+    """The label, the pattern's bit and the cue's bit, independent of each other given the label.
+
+    Arguments:
+        uniform: draws numbers between 0 and 1 for a purpose.
+        pattern: how often the pattern's bit agrees with the label.
+        reliability: how often the cue's does.
+        decoupled: the pattern's bit says nothing about the label.
+    """
+    label = (uniform("label") < 0.5).long()
+    bit = torch.where(uniform("pattern") < pattern, label, 1 - label)
+    if decoupled:
+        bit = (uniform("decoupled") < 0.5).long()
+    return label, bit, torch.where(uniform("cue") < reliability, label, 1 - label)
 
 
 def faint_cue(
@@ -76,11 +100,7 @@ def faint_cue(
         source = generator(seed, "faint cue", purpose)
         return torch.rand(rows, generator=source, dtype=torch.float64)
 
-    label = (uniform("label") < 0.5).long()
-    bit = torch.where(uniform("pattern") < pattern, label, 1 - label)
-    if decoupled:
-        bit = (uniform("decoupled") < 0.5).long()
-    told = torch.where(uniform("cue") < reliability, label, 1 - label)
+    label, bit, told = cued_bits(uniform, pattern, reliability, decoupled=decoupled)
     look = 2 * (2 * uniform("shape")).long() + told + SHAPES * (uniform("sign") < 0.5)
     other = (LOOKS * uniform("other_cue")).long()
 
