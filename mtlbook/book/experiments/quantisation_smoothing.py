@@ -53,6 +53,7 @@ IN_RECORD = {
     WITHIN: "quantity permuted within class",
     RIVAL: "regression of the quantity",
 }
+STEPS = 250
 VALIDATION, TEST = 400, 3000
 
 Data = Callable[[int], MultiTaskData]
@@ -101,7 +102,7 @@ def constructed(*, labels: int, prevalence: float, second: float = 0.5) -> Setti
         rows = max(labels, most) + VALIDATION + TEST
         return thresholded(seed, rows=rows, prevalence=prevalence, second=second).data
 
-    return Setting(data, Holdout(train=labels, validation=VALIDATION, test=TEST))
+    return Setting(data, Holdout(train=labels, validation=VALIDATION, test=TEST), steps=STEPS)
 
 
 def diabetes(*, labels: int = 200) -> Setting:
@@ -120,7 +121,7 @@ def diabetes(*, labels: int = 200) -> Setting:
     made = MultiTaskData.multi_label(three_tasks(), patients.inputs, targets)
     check_auxiliaries(made, LABEL)
     split = Holdout(train=labels, validation=100, test=142)
-    return Setting(cache(partial(scaled, made, split)), split)
+    return Setting(cache(partial(scaled, made, split)), split, steps=STEPS)
 
 
 def least_losses(
