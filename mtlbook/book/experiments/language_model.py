@@ -124,6 +124,7 @@ class LanguageModels:
         gammas: γ, the weights of the language model that are tried.
         dropouts: tried with each γ.
         alone_dropouts: tried without a language model, as many as there are trials with one.
+        predictions: whether the trials keep the tags that they predict, which take much room.
     """
 
     search: Callable[..., dict[str, Fit]]
@@ -139,6 +140,7 @@ class LanguageModels:
     gammas: tuple[float, ...] = (0.1, 1.0)
     dropouts: tuple[float, ...] = (0.2, 0.4)
     alone_dropouts: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6)
+    predictions: bool = False
 
     def corpus(self, *, text: bool = False, shuffled: bool = False) -> Corpus:
         """For each seed its sentences with a language model's tasks, by its training sentences.
@@ -223,8 +225,9 @@ class LanguageModels:
         dropout = {"dropout": self.dropouts[0]}
         zero = {self._gamma(0.0): {"combiner": self._weights(0.0)} | dropout}
         split = self._split(self.task, *DIRECTIONS)
-        (own,) = self._searched(self.corpus(), {"alone": dropout}, **self._tags).values()
-        (joint,) = self._searched(self.corpus(), zero, split=split).values()
+        kept = replace(self, predictions=True)
+        (own,) = kept._searched(self.corpus(), {"alone": dropout}, **self._tags).values()
+        (joint,) = kept._searched(self.corpus(), zero, split=split).values()
         return float(np.abs(own.predictions[self.task] - joint.predictions[self.task]).max())
 
     @property
@@ -261,7 +264,14 @@ class LanguageModels:
             "validate_every": max(1, self.steps // 5),
             "evaluate_on": ("validation", "test"),
         }
-        return self.search(self.build, data, trials, **common | settings)
+        found: dict[str, Fit] = {}
+        for name, trial in trials.items():
+            # One at a time: the predicted words of all take more than a gigabyte.
+            fit = self.search(self.build, data, {name: trial}, **common | settings)[name]
+            tags = {self.task} if self.predictions else set()
+            kept = {task: own for task, own in fit.predictions.items() if task in tags}
+            found[name] = replace(fit, predictions=kept)
+        return found
 
 
 def of_gamma(found: Selected, gamma: float) -> Selected:

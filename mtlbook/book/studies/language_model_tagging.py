@@ -118,6 +118,7 @@ def contestants(
         data=lambda _: corpus.data,
         split=corpus.split,
         labels=corpus.tagged,
+        predictions=True,
         task=corpus.task,
         most=WORDS,
         steps=steps,
