@@ -61,6 +61,17 @@ def test_features_are_in_units_of_the_training_rows(small):
     assert set(data.inputs[:, :20].unique().tolist()) == {0.0, 1.0}
 
 
+def test_the_shuffled_control_moves_whole_rows_of_features_and_nothing_else(small):
+    own, mixed = small.data(7000), small.mixed_up().data(7000)
+    columns = list(small.columns.values())
+    others = [n for n in range(own.inputs.shape[1]) if n not in columns]
+    assert torch.equal(own.inputs[:, others], mixed.inputs[:, others])
+    assert torch.equal(own.targets[small.main], mixed.targets[small.main])
+    before, after = own.inputs[:, columns], mixed.inputs[:, columns]
+    assert not torch.equal(before, after)
+    assert sorted(map(tuple, before.tolist())) == sorted(map(tuple, after.tolist()))
+
+
 def test_table_6_has_caruanas_sizes():
     world = experiment.table_6()
     assert (world.split.train, world.split.validation, world.split.test) == (50, 1000, 1000)

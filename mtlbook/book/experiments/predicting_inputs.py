@@ -1,7 +1,7 @@
 """Section 7.6's contestants: a feature as an input, as an output, as nothing, and In-N-Out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -73,6 +73,19 @@ class Setting:
     def of(self, role: str) -> Callable[[int], MultiTaskData]:
         """Each seed's data with the features in a role."""
         return cache(lambda seed: Features(self.columns, role).of(self.data(seed)))
+
+    def mixed_up(self) -> "Setting":
+        """The setting with the features' values shuffled among the rows, all alike: the control."""
+
+        @cache
+        def data(seed: int) -> MultiTaskData:
+            own, columns = self.data(seed), list(self.columns.values())
+            inputs = own.inputs.clone()
+            order = torch.randperm(own.rows, generator=generator(seed, "mixed up"))
+            inputs[:, columns] = inputs[order][:, columns]
+            return MultiTaskData(own.tasks, inputs, own.targets, own.labelled)
+
+        return replace(self, data=data)
 
     def trials(self, rates: Sequence[float]) -> dict[str, dict[str, Any]]:
         """Adam with each of the rates and each L2 penalty."""
