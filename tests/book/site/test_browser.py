@@ -112,12 +112,17 @@ def opened(browser: "Browser", kind: dict[str, Any]) -> "Iterator[Page]":
         if not request.url.startswith(("data:", "file:", "blob:", "http://127.0.0.1:")):
             wrong.append(f"asks for {request.url[:200]}")
 
+    def on_failure(request: "Request") -> None:
+        # Who leaves a page ends what it was still loading, such as its icon: no fault of the page.
+        if request.failure != "net::ERR_ABORTED":
+            wrong.append(f"failed, {request.failure}: {request.url[:200]}")
+
     context = browser.new_context(**kind)
     page = context.new_page()
     page.on("console", on_console)
     page.on("request", on_request)
+    page.on("requestfailed", on_failure)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url[:200]}"))
     yield page
     context.close()
     assert wrong == []
