@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 from mtlbook.book.experiments.noise_estimates import NoiseEstimates, noise_estimates
-from mtlbook.book.page import Page
+from mtlbook.book.experiments.without_page import WithoutPage
 
-PAGE = Page.__new__(Page)
-PAGE.section, PAGE.device, PAGE.seeds = "6.6", torch.device("cpu"), range(2)
+PAGE = WithoutPage("6.6", range(2), "cpu")
 
 
 def test_the_distance_is_the_mean_absolute_logarithm_of_the_ratio():

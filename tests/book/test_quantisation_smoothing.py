@@ -11,11 +11,10 @@ from mtlbook.auxiliary.quantisation_smoothing import calibrated
 from mtlbook.book.experiments import mlp
 from mtlbook.book.experiments import quantisation_smoothing as experiment
 from mtlbook.book.experiments.auxiliary_tasks import equal_trials, zero_weight_gap
-from mtlbook.book.page import Page
+from mtlbook.book.experiments.without_page import WithoutPage
 from mtlbook.data.multi_task_data import Holdout
 
-PAGE = Page.__new__(Page)
-PAGE.section, PAGE.device, PAGE.seeds = "7.5", torch.device("cpu"), range(2)
+PAGE = WithoutPage("7.5", range(2), "cpu")
 
 
 @pytest.fixture(scope="module")

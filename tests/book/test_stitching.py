@@ -8,11 +8,10 @@ import torch
 from mtlbook.book.data.partly_shared import partly_shared_tasks
 from mtlbook.book.experiments import dense, stitching, trained_network
 from mtlbook.book.experiments.stitching import Columns, single_task, splits, stitched, trained_on
-from mtlbook.book.page import Page
+from mtlbook.book.experiments.without_page import WithoutPage
 from mtlbook.data import Holdout
 
-PAGE = Page.__new__(Page)
-PAGE.section, PAGE.device, PAGE.seeds = "6.3", torch.device("cpu"), range(2)
+PAGE = WithoutPage("6.3", range(2), "cpu")
 
 
 @cache

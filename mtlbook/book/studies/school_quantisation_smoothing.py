@@ -6,7 +6,7 @@ cut whether it is above the median; the cuts are those of all students. Inputs a
 ones. Unlike those of NHANES they say much about the score.
 
 Each seed draws 1,000 training, 1,000 validation and 3,000 test students, inputs and scores in units
-of the training students. Contestants, trials and steps are those of the page and of the study of
+of the training students. Contestants and trials are those of the page, steps those of the study of
 NHANES (`mtlbook.book.experiments.quantisation_smoothing`). Under a minute on one core.
 """
 
